@@ -1,0 +1,1 @@
+"""The experiment pipeline: text to tokens to trained, evaluated and logged models."""

@@ -1,0 +1,137 @@
+"""The command line that all stages share: Hydra as everyone knows it, or one frozen slice.
+
+    python -m pipeline.STAGE key=value ... [--multirun]     compose conf/ with overrides
+    python -m pipeline.STAGE --frozen FILE                  read a slice that snakemake froze
+
+A user's mistake ends as one line on the standard error and an exit code that is not 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pipeline.config import CONF_DIR, resolve
+from pipeline.errors import ConfigError
+from pipeline.explain import explained
+from pipeline.freeze import frozen, frozen_report, job_of, load, text
+from pipeline.job import Job
+from pipeline.schema import Config
+from pipeline.sweep import load_sweep
+from wse.errors import OnewaferError
+
+# Snakemake names the sweep that a run is part of here: the run does not depend on it.
+SWEEP_VARIABLE = "ONEWAFER_SWEEP"
+
+StageFunction = Callable[[Job[Any]], None]
+
+
+def stage_main(
+    stage: str, run: StageFunction, before: Callable[[Config], None] | None = None
+) -> None:
+    """Run a stage from the command line and exit; errors of the user become one line.
+
+    ``before`` makes what a stage started by hand needs; snakemake makes it itself.
+    """
+    try:
+        if any(argument.split("=")[0] == "--frozen" for argument in sys.argv[1:]):
+            _run_frozen(stage, run)
+        else:
+            _run_hydra(stage, run, before)
+    except (OnewaferError, OSError, KeyboardInterrupt) as error:
+        message = "stopped" if isinstance(error, KeyboardInterrupt) else describe(error)
+        print(f"onewafer {stage}: {message}", file=sys.stderr, flush=True)
+        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+        raise SystemExit(code) from None
+
+
+def describe(error: BaseException) -> str:
+    """One line for an error of the user or of the machine."""
+    if not isinstance(error, OSError):
+        return " ".join(str(error).split())
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"{where}: no space left to write; what was finished is kept: free some space and "
+            "give the same command again"
+        )
+    if isinstance(error, PermissionError):
+        return f"{where}: no permission; change its owner or mode, or choose another folder"
+    return f"{where}: {(error.strerror or str(error)).lower()}"
+
+
+def _run_frozen(stage: str, run: StageFunction) -> None:
+    parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}")
+    parser.add_argument("--frozen", type=Path, required=True, help="the frozen slice to run")
+    arguments = parser.parse_args()
+    run(load(arguments.frozen, stage, os.environ.get(SWEEP_VARIABLE, "by_hand")))
+
+
+def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] | None) -> None:
+    # Hydra would print an error over several lines; with this it leaves the wording to us.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+
+    def work(composed: DictConfig) -> None:
+        config = resolve(composed)
+        if before is not None:
+            before(config)
+        run(job_by_hand(config, stage))
+
+    errors: list[Exception] = []
+
+    @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
+    def application(composed: DictConfig) -> None:
+        try:
+            work(composed)
+        except (OnewaferError, OSError) as error:
+            # In a multirun Hydra says which of the runs it was, and goes on with the others.
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise
+            errors.append(error)
+
+    with explained():
+        application()
+    for error in errors:
+        raise error
+
+
+def job_by_hand(config: Config, stage: str) -> Job[Any]:
+    """The job of a stage run by hand, its frozen slice written beside its results."""
+    if stage == "report":
+        content = frozen_report(load_sweep(config.tracking.sweep, config.results))
+        return job_of(content, config.tracking.sweep)
+    if stage == "partition":
+        # A plan by hand is a plan alone, whatever the run would train.
+        config = dataclasses.replace(config, train=None)
+    content = frozen(config, stage)
+    job = job_of(content, config.tracking.sweep)
+    folder = job.corpus_directory(job.run) if stage == "tokenize" else job.run_directory
+    if stage == "train":
+        refuse_to_overwrite(job)
+    path = folder / "config" / f"{stage}.yaml"
+    if not path.exists() or path.read_text() != text(content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text(content))
+    return job
+
+
+def refuse_to_overwrite(job: Job[Any]) -> None:
+    """Raise :class:`ConfigError` if the run's folder holds a finished run of another config."""
+    path = job.run_directory / "metrics.json"
+    if path.exists() and json.loads(path.read_text())["config_hash"] != job.hash:
+        raise ConfigError(
+            f"{job.run_directory} holds a finished run of another configuration; name this one "
+            "with run=NAME, or delete that folder"
+        )

@@ -1,0 +1,48 @@
+"""One stage's work: its slice of the configuration, and where its files lie.
+
+The layout below the results folder::
+
+    corpus/ID/             manifest.json, tokenizer.json, token shards
+    RUN/config/STAGE.yaml  the frozen slice of each stage
+    RUN/partition.json     the plan
+    RUN/checkpoints/HASH/  training's own; never declared to Snakemake, which would delete it
+    RUN/model/             the trained model, a Hugging Face directory
+    RUN/metrics.json, RUN/history.jsonl, RUN/evaluation.json
+    mlflow.db, mlflow-artifacts/, report.html, figures/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pipeline.schema import TrackingConfig
+
+SliceT = TypeVar("SliceT")
+
+
+@dataclass(frozen=True)
+class Job(Generic[SliceT]):
+    """A stage's slice with its hash, the name of its run (or corpus) and the results folder."""
+
+    stage: str
+    hash: str
+    run: str
+    results: Path
+    config: SliceT
+    tracking: TrackingConfig
+
+    @property
+    def run_directory(self) -> Path:
+        """Where a run's results lie."""
+        return self.results / self.run
+
+    @property
+    def checkpoint_directory(self) -> Path:
+        """Where this very configuration keeps its checkpoints."""
+        return self.run_directory / "checkpoints" / self.hash[:16]
+
+    def corpus_directory(self, corpus: str) -> Path:
+        """Where the tokens of ``corpus`` lie."""
+        return self.results / "corpus" / corpus

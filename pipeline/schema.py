@@ -1,0 +1,290 @@
+"""The schema of every configuration key: names, types and units.
+
+``conf/`` holds the values and says what each key means; these classes hold the types. A key
+that is not here, or a value of another type, is refused when a configuration is composed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from wse.hardware import Wafer
+
+
+class Family(Enum):
+    """The three decoder families of :mod:`pipeline.models`."""
+
+    gpt2 = "gpt2"
+    gptj = "gptj"
+    gptneox = "gptneox"
+
+
+class Activation(Enum):
+    """Non-linearity of the feed-forward layer, by its name in ``transformers``."""
+
+    gelu = "gelu"
+    gelu_new = "gelu_new"
+
+
+class Precision(Enum):
+    """Arithmetic of the matrix products in training; parameters and updates stay fp32."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Device(Enum):
+    """Where training runs; ``auto`` takes a GPU if there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Execution(Enum):
+    """How training holds the parameters; ``auto`` takes what fits."""
+
+    auto = "auto"
+    resident = "resident"
+
+
+@dataclass
+class DataConfig:
+    """What every text source has (``conf/data/``); ``kind`` names the reader."""
+
+    kind: str = MISSING
+    name: str = MISSING
+    validation_fraction: float = 0.02
+    max_bytes: int | None = None
+
+
+@dataclass
+class StdlibData(DataConfig):
+    """The standard library of the running Python."""
+
+    kind: str = "stdlib"
+
+
+@dataclass
+class TextData(DataConfig):
+    """Plain text: each file is one document, a long one several. ``paths``: files, globs or directories."""
+
+    kind: str = "text"
+    paths: list[str] = MISSING
+
+
+@dataclass
+class JsonlData(TextData):
+    """JSON lines (``.jsonl``, also ``.gz`` and ``.zst``): each line is one document."""
+
+    kind: str = "jsonl"
+    field: str = "text"
+
+
+@dataclass
+class ParquetData(TextData):
+    """Parquet files: each row is one document."""
+
+    kind: str = "parquet"
+    field: str = "text"
+
+
+@dataclass
+class HfData(DataConfig):
+    """A data set opened by ``datasets``: each row is one document."""
+
+    kind: str = "hf"
+    path: str = MISSING
+    subset: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    field: str = "text"
+
+
+@dataclass
+class TokenizerConfig:
+    """What every tokenizer has (``conf/tokenizer/``); ``kind`` names the way it is made."""
+
+    kind: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class BpeTokenizer(TokenizerConfig):
+    """A byte-level BPE trained on the corpus at hand."""
+
+    kind: str = "bpe"
+    vocabulary: int = MISSING
+    minimum_frequency: int = 2
+    training_bytes: int = MISSING
+
+
+@dataclass
+class FileTokenizer(TokenizerConfig):
+    """An existing ``tokenizer.json``, or a directory that holds one."""
+
+    kind: str = "file"
+    path: str = MISSING
+
+
+@dataclass
+class ModelConfig:
+    """The shape of one decoder (``conf/model/``); sizes count elements."""
+
+    name: str = MISSING
+    family: Family = MISSING
+    layers: int = MISSING
+    hidden: int = MISSING
+    heads: int = MISSING
+    feed_forward: int = MISSING
+    vocabulary: int = MISSING
+    positions: int = MISSING
+    rotary_dimensions: int = 0
+    rotary_base: float = 10000.0
+    activation: Activation = Activation.gelu_new
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    weights: str | None = None
+
+
+@dataclass
+class HfModel(ModelConfig):
+    """A local Hugging Face checkpoint directory, whose shape and weights are taken."""
+
+    path: str = MISSING
+
+
+@dataclass
+class TrainConfig:
+    """One training run (``conf/train/``)."""
+
+    steps: int = MISSING
+    sequence_length: int = MISSING
+    global_batch: int = MISSING
+    micro_batch: int = MISSING
+    learning_rate: float = MISSING
+    minimum_learning_rate: float = MISSING
+    warmup_steps: int = MISSING
+    weight_decay: float = MISSING
+    beta1: float = MISSING
+    beta2: float = MISSING
+    epsilon: float = MISSING
+    gradient_clip: float | None = None
+    precision: Precision = MISSING
+    seed: int = MISSING
+    validate_every: int = MISSING
+    validation_sequences: int = MISSING
+    checkpoint_every: int = MISSING
+    log_every: int = MISSING
+    device: Device = Device.auto
+    execution: Execution = Execution.auto
+
+
+@dataclass
+class EvaluateConfig:
+    """Evaluation of a trained model (``conf/evaluate/``)."""
+
+    batch: int = MISSING
+    prompts: list[str] = MISSING
+    sample_tokens: int = MISSING
+    temperature: float = MISSING
+    top_k: int = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class PartitionConfig:
+    """What the plan of a training step assumes (``conf/partition/``)."""
+
+    global_batch: int = MISSING
+    sequence_length: int | None = None
+    systems: int = 1
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are logged (``conf/tracking/``)."""
+
+    enabled: bool = True
+    experiment: str = MISSING
+    sweep: str = MISSING
+
+
+@dataclass
+class Config:
+    """The whole configuration, as ``conf/config.yaml`` composes it."""
+
+    run: str | None = None
+    results: str = MISSING
+    data: DataConfig = MISSING
+    tokenizer: TokenizerConfig = MISSING
+    model: ModelConfig = MISSING
+    wafer: Wafer = MISSING
+    partition: PartitionConfig = MISSING
+    train: TrainConfig | None = None
+    evaluate: EvaluateConfig = MISSING
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class TokenizeSlice:
+    """What the tokenize stage reads."""
+
+    data: DataConfig
+    tokenizer: TokenizerConfig
+
+
+@dataclass
+class PartitionSlice:
+    """What the partition stage reads; ``trained`` says whether the run trains afterwards."""
+
+    model: ModelConfig
+    wafer: Wafer
+    partition: PartitionConfig
+    trained: bool
+
+
+@dataclass
+class TrainSlice:
+    """What the train stage reads; ``corpus`` names the tokens."""
+
+    model: ModelConfig
+    train: TrainConfig
+    corpus: str
+
+
+@dataclass
+class EvaluateSlice:
+    """What the evaluate stage reads; ``train_hash`` names the trained model."""
+
+    evaluate: EvaluateConfig
+    corpus: str
+    train_hash: str
+
+
+@dataclass
+class ReportSlice:
+    """What the report reads: each run's hash by stage, and the corpora they learned.
+
+    A run without a ``train`` stage is planned only.
+    """
+
+    sweep: str
+    runs: dict[str, dict[str, str]]
+    corpora: list[str]
+
+
+GROUP_SCHEMAS: dict[str, dict[str, type]] = {
+    "data": {
+        "stdlib": StdlibData,
+        "text": TextData,
+        "jsonl": JsonlData,
+        "parquet": ParquetData,
+        "hf": HfData,
+    },
+    "tokenizer": {"bpe": BpeTokenizer, "file": FileTokenizer},
+    "model": {"decoder": ModelConfig, "hf": HfModel},
+}

@@ -1,0 +1,1 @@
+"""The wafer-scale engine, simulated: numpy only, importable without the training pipeline."""
