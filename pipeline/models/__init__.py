@@ -1,0 +1,1 @@
+"""Decoder language models: shapes, one decoder for three families, Hugging Face in and out."""
