@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import pipeline.tracking
+from pipeline.config import CONF_DIR, compose
+from pipeline.job import Job
+from pipeline.partition import known_wafers, plan_model, plan_table, run, shape_of
+from pipeline.schema import PartitionConfig, PartitionSlice, TrackingConfig
+from wse.errors import OnewaferError
+from wse.hardware import check
+
+ROOT = CONF_DIR.parent
+LADDER = [
+    "cerebras_gpt_111m",
+    "cerebras_gpt_256m",
+    "cerebras_gpt_590m",
+    "cerebras_gpt_1p3b",
+    "cerebras_gpt_2p7b",
+    "cerebras_gpt_6p7b",
+    "cerebras_gpt_13b",
+    "gpt3_xl",
+    "gptj_6b",
+    "gpt3_13b",
+    "gptneox_20b",
+]
+CONTRACT: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "family": str,
+    "parameters": int,
+    "layers": int,
+    "hidden": int,
+    "sequence_length": int,
+    "wafer": str,
+    "mode": str,
+    "fits": bool,
+    "micro_batch": int,
+    "gradient_accumulation": int,
+    "global_batch": int,
+    "step_seconds": float,
+    "tokens_per_second": float,
+    "samples_per_second": float,
+    "model_flops_per_step": float,
+    "mfu": float,
+    "bottleneck": str,
+    "seconds_by_cause": dict,
+    "bytes": dict,
+    "joules_per_step": float,
+    "joules_per_token": float,
+    "calibration": dict,
+    "would_fit": list,
+    "simulated": bool,
+}
+NESTED = {
+    "seconds_by_cause": {"compute", "weight_stream", "gradient_stream", "fabric", "fixed"},
+    "bytes": {"weights_in", "gradients_out", "activations_sram_peak", "sram_capacity"},
+    "calibration": {"release", "low", "high"},
+}
+
+
+def _slice(*overrides: str, trained: bool = False) -> PartitionSlice:
+    config = compose(overrides)
+    return PartitionSlice(config.model, config.wafer, config.partition, trained)
+
+
+def _plan(*overrides: str) -> dict[str, Any]:
+    part = _slice(*overrides)
+    return plan_model(part.model, part.wafer, part.partition)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Job[PartitionSlice]]:
+    def make(*overrides: str, trained: bool) -> Job[PartitionSlice]:
+        part = _slice(*overrides, trained=trained)
+        tracking = TrackingConfig(experiment="test", sweep="test")
+        return Job("partition", "0" * 64, "a_run", tmp_path, part, tracking)
+
+    return make
+
+
+def _screen(plan: dict[str, Any], part: PartitionSlice) -> str:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(plan_table(plan, part.wafer))
+    return console.export_text()
+
+
+@pytest.mark.parametrize("wafer", ["wse1", "wse2", "wse3"])
+def test_every_ladder_model_has_a_whole_plan(wafer: str) -> None:
+    wafers = known_wafers()
+    for name in LADDER:
+        model = compose([f"model={name}"]).model
+        plan = plan_model(model, wafers[wafer], PartitionConfig(global_batch=120))
+        assert list(plan) == list(CONTRACT)
+        assert plan["fits"]
+        assert plan["simulated"] is True
+        for field, kind in CONTRACT.items():
+            assert isinstance(plan[field], kind), field
+        for field, keys in NESTED.items():
+            assert set(plan[field]) == keys
+        assert plan["micro_batch"] * plan["gradient_accumulation"] == 120
+        assert json.loads(json.dumps(plan)) == plan
+
+
+def test_parameters_agree_with_the_models_own_count() -> None:
+    shape = pytest.importorskip("pipeline.models.shape")
+    for name in ["nano_1m", "nano_gptj", "nano_gptneox", *LADDER]:
+        model = compose([f"model={name}"]).model
+        plan = plan_model(model, known_wafers()["wse2"], PartitionConfig(global_batch=8))
+        assert plan["parameters"] == shape.parameter_count(model)
+
+
+def test_wafers_compose_and_are_consistent() -> None:
+    assert set(known_wafers()) >= {"wse1", "wse2", "wse3"}
+    for name, wafer in known_wafers().items():
+        check(wafer)
+        assert compose([f"wafer={name}"]).wafer == wafer
+
+
+def test_sequences_take_all_positions_unless_a_length_is_set() -> None:
+    model = compose(["model=gptj_6b"]).model
+    assert shape_of(model, PartitionConfig(global_batch=1)).sequence_length == 2048
+    short = PartitionConfig(global_batch=1, sequence_length=512)
+    assert shape_of(model, short).sequence_length == 512
+
+
+def test_the_stage_writes_shows_and_logs_the_plan(
+    job: Callable[..., Job[PartitionSlice]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logged = []
+    monkeypatch.setattr(pipeline.tracking, "log_plan", lambda job, plan: logged.append(plan))
+    one = job("model=gptneox_20b", trained=False)
+    run(one)
+    plan = json.loads((one.run_directory / "partition.json").read_text())
+    assert plan == plan_model(one.config.model, one.config.wafer, one.config.partition)
+    assert logged == [plan]
+    shown = capsys.readouterr().out
+    lines = [line for line in shown.splitlines() if line.strip()]
+    assert "simulated" in lines[0]
+    assert "step time" in lines[2]  # the headline comes first
+    assert "17.7 s" in lines[2]
+
+
+def test_a_run_that_trains_leaves_logging_to_its_training(
+    job: Callable[..., Job[PartitionSlice]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("logged")
+
+    monkeypatch.setattr(pipeline.tracking, "log_plan", refuse)
+    one = job("model=nano_1m", trained=True)
+    run(one)
+    assert (one.run_directory / "partition.json").exists()
+
+
+def test_what_does_not_fit_shows_what_would_and_no_time() -> None:
+    overrides = ("model=gptneox_20b", "model.positions=131072")
+    plan = _plan(*overrides)
+    assert not plan["fits"]
+    assert plan["step_seconds"] is None
+    assert plan["would_fit"]
+    text = _screen(plan, _slice(*overrides))
+    assert "does not fit" in text
+    for change in plan["would_fit"]:
+        assert change in text
+        assert _plan(*overrides, change)["fits"]
+
+
+def test_another_wafer_is_proposed_where_it_fits() -> None:
+    overrides = ("model=cerebras_gpt_13b", "model.positions=98304", "wafer=wse1")
+    plan = _plan(*overrides)
+    assert not plan["fits"]
+    assert "wafer=wse2" in plan["would_fit"]
+    for change in plan["would_fit"]:
+        assert _plan(*[one for one in overrides if change[:6] != one[:6]], change)["fits"]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("partition.global_batch=0", "partition.global_batch: 0"),
+        ("partition.systems=7", "partition.systems, 7"),
+        ("partition.sequence_length=100000", "partition.sequence_length: 100000"),
+        ("wafer.sram_bytes_per_second=20e9", "wafer.sram_bytes_per_second: 2e+10"),
+        ("wafer.clock_hz=nan", "wafer.clock_hz: nan"),
+        ("partition.batch=8", "partition.batch"),
+        ("wafer=wse9", "wse9"),
+    ],
+)
+def test_bad_input_is_refused_by_name(override: str, named: str) -> None:
+    with pytest.raises(OnewaferError) as refusal:
+        _plan(override)
+    assert named in str(refusal.value)
+
+
+def test_bad_input_on_the_command_line_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pipeline.partition",
+            f"results={tmp_path}",
+            "partition.global_batch=0",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "partition.global_batch: 0" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("partition.json"))
+
+
+def test_a_wafer_of_ones_own_needs_only_a_description() -> None:
+    part = _slice("model=gptj_6b")
+    twin = replace(part.wafer, name="mine", usable_height=900)
+    plan = plan_model(part.model, twin, part.partition)
+    assert plan["wafer"] == "mine"
+    assert plan["step_seconds"] > _plan("model=gptj_6b")["step_seconds"]
