@@ -1,0 +1,253 @@
+"""Logs runs to MLflow; the only module that imports it, and only where it is needed.
+
+The database is ``results/mlflow.db``, the artifacts lie in ``results/mlflow-artifacts/``::
+
+    experiment               named by tracking.experiment
+      sweep                  a run that holds the runs of one sweep as its children
+        model                one run per (model, configuration), found again by ``config_hash``
+
+The tag ``numbers`` of a run says whether they are *measured* or *simulated*, and so do the names
+of its metrics: ``train/*`` (by step), ``measured/*`` (the training as a whole), ``evaluation/*``
+and ``system/*`` (the computer's load) are measured, ``simulated/*`` is the plan.
+
+    python -m pipeline.tracking prepare RESULTS     make the database, unless it is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import tracking_database as database
+from pipeline.config import plain
+from pipeline.errors import Interrupted, TrackingError
+from pipeline.job import Job
+from pipeline.metric_writer import Point
+from pipeline.schema import EvaluateSlice, PartitionSlice, TrainSlice
+from pipeline.training_logger import MlflowLogger, TrainingLogger
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+SYSTEM_SECONDS = 5.0  # between samples of the computer's load
+
+log = logging.getLogger(__name__)
+
+
+def prepare(results: Path) -> None:
+    """Make the database unless it is there; raise :class:`TrackingError` if that fails."""
+    with database.explained(results), database.locked(results):
+        database.ensure(results, lambda uri: _fill(uri, database.artifact_uri(results)))
+
+
+def _fill(uri: str, artifacts: str) -> None:
+    """Make MLflow's tables in a new database."""
+    _quieten()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifacts).engine.dispose()
+
+
+def _quieten() -> None:
+    """Have MLflow neither report home nor print what a user cannot act on."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow  # noqa: F401  (sets up its own logging when it is imported)
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the database that is being logged to; its methods raise MLflow's exceptions."""
+
+    client: MlflowClient
+    id: str
+
+    def log_points(self, points: Iterable[Point]) -> None:
+        """Log at most 1000 points; one that stands there with the same time is not doubled."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(point.name, point.value, point.time_ms, point.step) for point in points]
+        self.client.log_batch(self.id, metrics=metrics)
+
+    def log_numbers(self, prefix: str, values: Mapping[str, Any]) -> None:
+        """Log the finite numbers among ``values``, but for those that stand there already."""
+        stored = self.client.get_run(self.id).data.metrics
+        now_ms = int(time.time() * 1000)
+        self.log_points(
+            Point(prefix + name, float(value), now_ms, step=0)
+            for name, value in values.items()
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and stored.get(prefix + name) != float(value)
+        )
+
+    def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
+        """Keep those files that are there, in place of older ones of the same name.
+
+        Without a ``folder``, pictures go to ``figures`` and other files to the root.
+        """
+        for path in paths:
+            if path.exists():
+                default = "figures" if path.suffix in (".png", ".svg") else None
+                self.client.log_artifact(self.id, str(path), folder or default)
+
+    def log_configuration(self, job: Job[Any]) -> None:
+        """Log a stage's slice: the scalars as parameters, once, and the frozen file."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(self.id).data.params
+        scalars = database.flat(plain(job.config))
+        parameters = [Param(name, str(value)) for name, value in scalars if name not in known]
+        self.client.log_batch(self.id, params=parameters)
+        self.log_files([_frozen_file(job)], "config")
+
+    def log_plan(self, plan: Mapping[str, Any], path: Path) -> None:
+        """Log the numbers and the file of a plan."""
+        self.log_numbers("simulated/", dict(database.flat(plan)) | {"fits": int(plan["fits"])})
+        self.log_files([path])
+
+    def log_dataset(self, manifest: Mapping[str, Any]) -> None:
+        """Log the tokens that ``manifest`` describes as the data set of the training."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = {key: manifest[key] for key in ("inputs_sha256", "tokenizer_sha256")}
+        for name, split in manifest["splits"].items():
+            counts = ("tokens", "bytes", "documents")
+            profile |= {f"{name}_{count}": split[count] for count in counts}
+        dataset = Dataset(
+            name=manifest["corpus"],
+            digest=manifest["inputs_sha256"][:36],  # the longest that MLflow takes
+            source_type="local",
+            source=json.dumps({"uri": f"corpus/{manifest['corpus']}"}),
+            profile=json.dumps(profile),
+        )
+        tags = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
+
+    def monitor_system(self) -> SystemMetricsMonitor:
+        """Start to log the computer's load as ``system/*``, until the monitor is finished."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(
+            self.id,
+            sampling_interval=SYSTEM_SECONDS,
+            resume_logging=True,
+            tracking_uri=self.client.tracking_uri,
+        )
+        monitor.start()
+        return monitor
+
+
+def _frozen_file(job: Job[Any]) -> Path:
+    return job.run_directory / "config" / f"{job.stage}.yaml"
+
+
+def open_run(job: Job[Any], config_hash: str, tags: Mapping[str, str]) -> Run:
+    """Open the one run of ``config_hash``, found or made, and set ``tags`` on it.
+
+    Safe when several processes ask at once. Raises :class:`TrackingError` if the database
+    cannot be used.
+    """
+    prepare(job.results)
+    with database.explained(job.results):
+        _quieten()
+        from mlflow import MlflowClient
+
+        with database.locked(job.results):
+            client = MlflowClient(database.uri(job.results))
+            run = Run(client, database.ensure_run(client, job, config_hash))
+        for name, value in tags.items():
+            client.set_tag(run.id, name, value)
+        return run
+
+
+def log_plan(job: Job[PartitionSlice], plan: Mapping[str, Any]) -> None:
+    """Log the plan of a run that is only planned; a training logs its plan when it finishes.
+
+    Raises :class:`TrackingError` if it cannot be logged.
+    """
+    if not job.tracking.enabled:
+        return
+    tags = {"kind": "plan", "numbers": "simulated", "execution": "simulated"}
+    run = open_run(job, job.hash, tags | {"device": job.config.wafer.name})
+    with database.explained(job.results):
+        run.log_configuration(job)
+        run.log_plan(plan, job.run_directory / "partition.json")
+        run.client.set_terminated(run.id)
+
+
+def log_evaluation(
+    job: Job[EvaluateSlice], evaluation: Mapping[str, Any], figures: Iterable[Path]
+) -> None:
+    """Log an evaluation in the run of the training; if that fails, warn and go on."""
+    if not job.tracking.enabled:
+        return
+    names = ("validation_loss", "perplexity", "bits_per_byte", "tokens", "bytes", "seconds")
+    try:
+        run = open_run(job, job.config.train_hash, {"kind": "train", "numbers": "measured"})
+        run.log_numbers("evaluation/", {name: evaluation[name] for name in names})
+        run.log_files([job.run_directory / "evaluation.json", *figures])
+        run.log_files([_frozen_file(job)], "config")
+        # A run that was trained ended then; one that was not tracked until now ends here.
+        run.client.set_terminated(run.id, end_time=run.client.get_run(run.id).info.end_time)
+    except Exception as error:
+        log.warning(
+            "MLflow: the evaluation of %s is not logged (%s)", job.run, database.reason(error)
+        )
+
+
+@contextmanager
+def training_logger(
+    job: Job[TrainSlice], execution: str, device: str, manifest: Mapping[str, Any]
+) -> Iterator[TrainingLogger]:
+    """Log a training while the context is entered; how it is left becomes the run's status.
+
+    A training that goes on after a stop goes on in its run: only steps that are not there yet
+    are logged. ``manifest`` is that of the corpus. Raises :class:`TrackingError` on entering, if
+    the run cannot be opened; later failures are warned of.
+    """
+    if not job.tracking.enabled:
+        yield TrainingLogger()
+        return
+    tags = {"kind": "train", "numbers": "measured", "execution": execution, "device": device}
+    run = open_run(job, job.hash, tags)
+    with database.explained(job.results):
+        run.log_configuration(job)
+        run.log_dataset(manifest)
+        logger = MlflowLogger(job, run)
+    status = "FAILED"
+    try:
+        yield logger
+        status = "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    finally:
+        logger.close(status)
+
+
+def main() -> None:
+    """Make the database; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.tracking")
+    command = parser.add_subparsers(required=True).add_parser("prepare", help="make the database")
+    command.add_argument("results", type=Path, help="folder of the results")
+    try:
+        prepare(parser.parse_args().results)
+    except TrackingError as error:
+        raise SystemExit(f"onewafer tracking: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
