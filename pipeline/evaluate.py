@@ -1,0 +1,146 @@
+"""The evaluate stage: a trained model's loss over the whole validation split, and samples.
+
+    python -m pipeline.evaluate model=nano_3m
+
+Writes ``evaluation.json`` to the run's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from pipeline.cli import stage_main
+from pipeline.corpus.shards import TokenSplit
+from pipeline.errors import ModelError
+from pipeline.files import write_json
+from pipeline.job import Job
+from pipeline.models import huggingface
+from pipeline.models.decoder import Decoder
+from pipeline.models.generation import generate
+from pipeline.models.shape import parameter_count
+from pipeline.schema import Device, EvaluateConfig, EvaluateSlice
+from pipeline.tracking import log_evaluation
+from pipeline.train import choose_device
+from pipeline.training.batches import count_sequences, in_order
+
+
+def run(job: Job[EvaluateSlice]) -> None:
+    """Evaluate the run's model and write ``evaluation.json``."""
+    started = time.perf_counter()
+    metrics = trained_metrics(job)
+    model, decoder = huggingface.from_directory(job.run_directory / "model")
+    device = choose_device(Device.auto)
+    decoder = decoder.to(device).eval()
+    split = TokenSplit.open(job.corpus_directory(job.config.corpus), "validation")
+    sequence_length = min(model.positions, metrics["sequence_length"])
+    loss = validation_loss(decoder, split, sequence_length, job.config.evaluate.batch, device)
+    samples = continuations(job, decoder, device)
+    evaluation = {
+        "run": job.run,
+        "model": metrics["model"],
+        "parameters": parameter_count(model),
+        "config_hash": job.config.train_hash,
+        "measured": True,
+        "validation_loss": loss,
+        "perplexity": math.exp(loss),
+        "bits_per_byte": bits_per_byte(loss, split),
+        "tokens": split.tokens,
+        "bytes": split.bytes,
+        "samples": samples,
+        "seconds": time.perf_counter() - started,
+        "device": device.type,
+    }
+    write_json(job.run_directory / "evaluation.json", evaluation)
+    log_evaluation(job, evaluation, [])
+    print(
+        f"{job.run}: validation loss {loss:.4f}, perplexity {evaluation['perplexity']:.2f}, "
+        f"{evaluation['bits_per_byte']:.4f} bits per byte over {split.tokens:,} tokens (measured)",
+        flush=True,
+    )
+
+
+def trained_metrics(job: Job[EvaluateSlice]) -> dict[str, Any]:
+    """The metrics of the training that made the model; refuse a model of another config."""
+    path = job.run_directory / "metrics.json"
+    remedy = "train it with python -m pipeline.train and the same overrides"
+    if not path.exists():
+        raise ModelError(f"{path}: no such file, so there is no trained model; {remedy}")
+    metrics = json.loads(path.read_text())
+    if metrics["config_hash"] != job.config.train_hash:
+        raise ModelError(
+            f"{path}: a model of another configuration ({metrics['config_hash'][:12]}, this is "
+            f"{job.config.train_hash[:12]}); {remedy}"
+        )
+    return metrics
+
+
+@torch.no_grad()
+def validation_loss(
+    decoder: Decoder, split: TokenSplit, sequence_length: int, batch: int, device: torch.device
+) -> float:
+    """Mean cross-entropy in nats per token over the whole split.
+
+    Every token but the first is predicted once, from the tokens before it in its sequence.
+    """
+    total = 0.0
+    for tokens_bs in whole_split(split, sequence_length, batch):
+        tokens_bs = tokens_bs.to(device)
+        targets_bt = tokens_bs[:, 1:]
+        total += decoder.loss(tokens_bs[:, :-1], targets_bt).item() * targets_bt.numel()
+    return total / (split.tokens - 1)
+
+
+def whole_split(split: TokenSplit, sequence_length: int, batch: int) -> Iterator[torch.Tensor]:
+    """All tokens of a split as sequences, the last, shorter one by itself."""
+    yield from in_order(split, sequence_length, batch, limit=split.tokens)
+    start = count_sequences(split, sequence_length) * sequence_length
+    if start < split.tokens - 1:
+        yield torch.from_numpy(split.read(start, split.tokens - start))[None]
+
+
+def bits_per_byte(loss: float, split: TokenSplit) -> float:
+    """Bits to code one byte of the split's text: comparable between tokenizers."""
+    return loss * (split.tokens - 1) / math.log(2) / split.bytes
+
+
+def continuations(
+    job: Job[EvaluateSlice], decoder: Decoder, device: torch.device
+) -> list[dict[str, str]]:
+    """Continue each prompt of the configuration by sampling."""
+    evaluate = job.config.evaluate
+    path = job.run_directory / "model" / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    return [
+        {
+            "prompt": prompt,
+            "continuation": continuation(decoder, tokenizer, prompt, evaluate, device),
+        }
+        for prompt in evaluate.prompts
+    ]
+
+
+def continuation(
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    prompt: str,
+    evaluate: EvaluateConfig,
+    device: torch.device,
+) -> str:
+    """The text that the model writes after ``prompt``."""
+    tokens_bt = torch.tensor([tokenizer.encode(prompt).ids], device=device)
+    generator = torch.Generator(device).manual_seed(evaluate.seed)
+    count, temperature, top_k = evaluate.sample_tokens, evaluate.temperature, evaluate.top_k
+    written_bt = generate(decoder, tokens_bt, count, temperature, top_k, generator)
+    new_tokens = written_bt[0, tokens_bt.shape[1] :].tolist()
+    return tokenizer.decode(new_tokens, skip_special_tokens=False)
+
+
+if __name__ == "__main__":
+    stage_main("evaluate", run)

@@ -1,0 +1,101 @@
+"""Checkpoints: whole or absent, verified when read, and bound to one configuration.
+
+A checkpoint is a folder ``step-00000100`` with ``state.safetensors`` and ``checkpoint.json``.
+It is written beside its final name and renamed when it is on the disk, so a process killed
+at any instant leaves the one before it untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+
+from pipeline.errors import CheckpointError, DamagedCheckpointError
+
+FORMAT = 1
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands at a checkpoint.
+
+    ``threads`` is kept because the order of a sum, and so its last bit, depends on it.
+    """
+
+    config_hash: str
+    step: int
+    train_seconds: float
+    threads: int
+
+
+def write(folder: Path, progress: Progress, state: dict[str, torch.Tensor]) -> Path:
+    """Write a checkpoint into ``folder`` and drop all but the last two; return its path."""
+    final = folder / f"step-{progress.step:08d}"
+    partial = folder / f"{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    content = save({name: tensor.cpu().contiguous() for name, tensor in state.items()})
+    _write_synced(partial / "state.safetensors", content)
+    meta = {"format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), **asdict(progress)}
+    _write_synced(partial / "checkpoint.json", json.dumps(meta, indent=1).encode())
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+    _sync(folder)
+    for old in steps(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def steps(folder: Path) -> list[Path]:
+    """The checkpoints in ``folder``, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if p.suffix != ".partial")
+
+
+def read(path: Path, config_hash: str) -> tuple[Progress, dict[str, torch.Tensor]]:
+    """Read one checkpoint.
+
+    Raises :class:`DamagedCheckpointError` if its files are not whole and
+    :class:`CheckpointError` if it was made with another configuration.
+    """
+    try:
+        meta = json.loads((path / "checkpoint.json").read_text())
+        content = (path / "state.safetensors").read_bytes()
+    except (FileNotFoundError, ValueError) as error:
+        raise DamagedCheckpointError(f"{path}: damaged checkpoint ({error}); delete it") from error
+    if meta.pop("format", None) != FORMAT:
+        raise DamagedCheckpointError(f"{path}: not a checkpoint of format {FORMAT}; delete it")
+    if hashlib.sha256(content).hexdigest() != meta.pop("sha256"):
+        raise DamagedCheckpointError(
+            f"{path}/state.safetensors: damaged, its sha256 is not the one written; delete {path}"
+        )
+    progress = Progress(**meta)
+    if progress.config_hash != config_hash:
+        raise CheckpointError(
+            f"{path}: checkpoint of another configuration ({progress.config_hash[:12]}, this run "
+            f"is {config_hash[:12]}); move it away, or use the configuration it was made with"
+        )
+    return progress, load(content)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

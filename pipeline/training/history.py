@@ -1,0 +1,51 @@
+"""The record of a run, one JSON object a line: every step, and every validation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class History:
+    """A history file that grows with the run and is cut back to a checkpoint on resume."""
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        """Open ``path``, keeping the records up to ``last_step``."""
+        self.path = path
+        self.records = [r for r in _read(path) if r["step"] <= last_step]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("w")
+        for record in self.records:
+            self._file.write(json.dumps(record) + "\n")
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append one record; it is on the disk after the next :meth:`sync`."""
+        self.records.append(record)
+        self._file.write(json.dumps(record) + "\n")
+
+    def sync(self) -> None:
+        """Put all records on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self._file.close()
+
+    def column(self, key: str) -> list[Any]:
+        """The values of ``key`` in step order, from the records that have it."""
+        return [record[key] for record in self.records if key in record]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                # A killed process leaves at most its last line cut; that step is done again.
+                break
+    return records

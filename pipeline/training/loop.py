@@ -1,0 +1,142 @@
+"""The training loop: batches in, steps, validations, checkpoints, and a record of it all."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pipeline.errors import DamagedCheckpointError, Interrupted, TrainingError
+from pipeline.progress import Progress as ProgressBar
+from pipeline.schema import TrainConfig
+from pipeline.training import checkpoint
+from pipeline.training.batches import Batches
+from pipeline.training.checkpoint import Progress
+from pipeline.training.execution import Execution, StepResult
+from pipeline.training.history import History
+from pipeline.training.interrupt import StopRequest
+from pipeline.training.schedule import learning_rate
+from pipeline.training_logger import TrainingLogger
+
+
+class TrainingLoop:
+    """Trains through an :class:`Execution` from the last checkpoint to the last step.
+
+    ``folder`` holds the checkpoints and the history of this very configuration; ``validation``
+    is a list of batches of shape (any, sequence_length + 1).
+    """
+
+    def __init__(
+        self,
+        execution: Execution,
+        train: TrainConfig,
+        batches: Batches,
+        validation: list[torch.Tensor],
+        folder: Path,
+        config_hash: str,
+    ) -> None:
+        self.execution, self.train, self.batches = execution, train, batches
+        self.validation, self.folder = validation, folder
+        self.progress = self._resume(config_hash)
+        self.history = History(folder / "history.jsonl", self.progress.step)
+        self.first_step_ended: float | None = None
+
+    def _resume(self, config_hash: str) -> Progress:
+        """Restore the newest checkpoint that is whole, or start at step 0."""
+        for path in reversed(checkpoint.steps(self.folder)):
+            try:
+                progress, state = checkpoint.read(path, config_hash)
+            except DamagedCheckpointError as error:
+                print(f"{error}; going on from the one before", flush=True)
+                continue
+            self.execution.restore(state)
+            torch.set_num_threads(progress.threads)
+            print(f"resuming after step {progress.step} of {self.train.steps}", flush=True)
+            return progress
+        return Progress(config_hash, 0, 0.0, torch.get_num_threads())
+
+    def run(self, logger: TrainingLogger) -> None:
+        """Train to the last step.
+
+        Raises :class:`Interrupted` after Ctrl-C or SIGTERM, with the step saved, and
+        :class:`TrainingError` for a loss or gradient that is not finite.
+        """
+        first, last = self.progress.step + 1, self.train.steps
+        self._log_again(logger)
+        with StopRequest() as stop, ProgressBar("train", total=last, done=first - 1) as bar:
+            for step in range(first, last + 1):
+                self._step(step, logger, bar)
+                if step % self.train.validate_every == 0 or step == last:
+                    self._validate(step, logger, bar)
+                if stop.signal_number is not None and step < last:
+                    self._save(step)
+                    self._stop(step, stop.signal_number)
+                if step % self.train.checkpoint_every == 0 or step == last:
+                    self._save(step)
+        self.history.close()
+
+    def _log_again(self, logger: TrainingLogger) -> None:
+        """Log what a killed process did not get to; the logger leaves out what it has."""
+        for record in self.history.records:
+            values = {f"train/{key}": value for key, value in record.items() if key != "step"}
+            logger.log_step(record["step"], values)
+
+    def _step(self, step: int, logger: TrainingLogger, bar: ProgressBar) -> None:
+        started = time.perf_counter()
+        rate = learning_rate(step, self.train)
+        result = self.execution.step(self.batches.step(step), rate)
+        seconds = time.perf_counter() - started
+        self.first_step_ended = self.first_step_ended or time.perf_counter()
+        if not result.applied:
+            self._refuse(step, result, rate)
+        tokens_per_step = self.train.global_batch * self.train.sequence_length
+        metrics = {
+            "loss": result.loss,
+            "gradient_norm": result.gradient_norm,
+            "learning_rate": rate,
+            "tokens": step * tokens_per_step,
+            "step_seconds": seconds,
+            "tokens_per_second": tokens_per_step / seconds,
+        }
+        self._record(step, seconds, metrics)
+        logger.log_step(step, {f"train/{key}": value for key, value in metrics.items()})
+        line = f"loss {result.loss:.4f}  {tokens_per_step / seconds:,.0f} tokens/s"
+        bar.update(step, line, say=step % self.train.log_every == 0 or step == self.train.steps)
+
+    def _validate(self, step: int, logger: TrainingLogger, bar: ProgressBar) -> None:
+        started = time.perf_counter()
+        loss = self.execution.loss(self.validation)
+        self._record(step, time.perf_counter() - started, {"validation_loss": loss})
+        logger.log_step(step, {"train/validation_loss": loss})
+        bar.say(f"step {step}: validation loss {loss:.4f}, perplexity {math.exp(loss):.1f}")
+
+    def _record(self, step: int, seconds: float, metrics: dict[str, float]) -> None:
+        spent = self.progress.train_seconds + seconds
+        self.progress = replace(self.progress, step=step, train_seconds=spent)
+        self.history.add({"step": step, **metrics})
+
+    def _save(self, step: int) -> Path:
+        self.history.sync()
+        return checkpoint.write(self.folder, self.progress, self.execution.state())
+
+    def _stop(self, step: int, signal_number: int) -> None:
+        name = signal.Signals(signal_number).name
+        raise Interrupted(
+            f"stopped by {name} and saved at step {step} of {self.train.steps}; give the same "
+            "command again to go on from there",
+            signal_number,
+        )
+
+    def _refuse(self, step: int, result: StepResult, rate: float) -> None:
+        self.history.close()
+        kept = checkpoint.steps(self.folder)
+        word = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was due yet"
+        raise TrainingError(
+            f"step {step} of {self.train.steps}: loss {result.loss}, gradient norm "
+            f"{result.gradient_norm}, at learning rate {rate:.3g}, is not finite; {word}; lower "
+            "train.learning_rate or train.gradient_clip, or raise train.warmup_steps"
+        )

@@ -1,0 +1,84 @@
+"""A small world for the stages: some text, its tokens, and a model that trains in a second."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.cli import job_by_hand
+from pipeline.config import compose
+from pipeline.job import Job
+from pipeline.tokenize import run as tokenize
+
+WORDS = [
+    "the",
+    "wafer",
+    "streams",
+    "each",
+    "layer",
+    "of",
+    "weights",
+    "once",
+    "a",
+    "pass",
+    "and",
+    "keeps",
+    "what",
+    "it",
+    "learned",
+]
+
+TINY = [
+    "model=nano_100k",
+    "model.layers=2",
+    "model.hidden=32",
+    "model.heads=2",
+    "model.feed_forward=64",
+    "tokenizer=bpe_512",
+    "data=text",
+    "data.validation_fraction=0.2",
+    "train=smoke",
+    "train.steps=12",
+    "train.sequence_length=32",
+    "train.checkpoint_every=4",
+    "train.validate_every=6",
+    "evaluate.sample_tokens=4",
+    "tracking.enabled=false",
+]
+
+
+@pytest.fixture(scope="session")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sixty short texts."""
+    folder = tmp_path_factory.mktemp("books")
+    generator = random.Random(0)
+    for number in range(60):
+        text = " ".join(generator.choice(WORDS) for _ in range(120))
+        (folder / f"{number:02d}.txt").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def overrides(books: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a tiny run whose results lie in ``tmp_path / "results"``."""
+    return [*TINY, f"data.paths=[{books}]", f"results={tmp_path / 'results'}", "run=tiny"]
+
+
+@pytest.fixture
+def job(overrides: list[str]) -> Callable[..., Job[Any]]:
+    """Makes the job of a stage of the tiny run, with further overrides; tokens are there."""
+    torch.set_num_threads(1)
+
+    def make(stage: str, *more: str) -> Job[Any]:
+        config = compose([*overrides, *more])
+        tokens = job_by_hand(config, "tokenize")
+        if not (tokens.corpus_directory(tokens.run) / "manifest.json").exists():
+            tokenize(tokens)
+        return job_by_hand(config, stage)
+
+    return make
