@@ -1,0 +1,39 @@
+"""Stage report: one page that tells what a sweep did, and its figures as PNG.
+
+    python -m pipeline.report tracking.sweep=default
+
+Reads the results of the sweep's runs and corpora; writes ``results/report.html``, which holds
+everything it shows, and ``results/figures/*.png``.
+"""
+
+from __future__ import annotations
+
+from pipeline.cli import stage_main
+from pipeline.files import write_bytes, write_text
+from pipeline.job import Job
+from pipeline.reporting.figures import FIGURES, draw_figures
+from pipeline.reporting.page import render
+from pipeline.reporting.reading import read_results
+from pipeline.reporting.scaling import comparable, fit_trained
+from pipeline.schema import ReportSlice
+
+
+def run(job: Job[ReportSlice]) -> None:
+    """Write the report; raise :class:`~pipeline.errors.ReportError` if a result is missing."""
+    results = read_results(job)
+    points = comparable(results.trained)
+    law = fit_trained(points)
+    figures = draw_figures(results, law)
+    page = render(results, points, law, figures)
+    for name in FIGURES:
+        path = job.results / "figures" / f"{name}.png"
+        if name in figures:
+            write_bytes(path, figures[name])
+        else:
+            # Another sweep's figure must not pass for this one's.
+            path.unlink(missing_ok=True)
+    write_text(job.results / "report.html", page)
+
+
+if __name__ == "__main__":
+    stage_main("report", run)

@@ -1,0 +1,1 @@
+"""The report: results read, a scaling law fitted, figures drawn, one page written."""

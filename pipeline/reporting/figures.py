@@ -1,0 +1,80 @@
+"""Which figures the report has; each is the bytes of a PNG, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import matplotlib
+from matplotlib.axes import Axes
+
+from pipeline.reporting import measured_plots, plan_plots
+from pipeline.reporting.canvas import STYLE, new_figure, png
+from pipeline.reporting.results import Plan, Results
+from pipeline.reporting.scaling import ScalingLaw
+
+Panel = Callable[[Axes], None]
+# Name of each figure: inches of width a panel, and of height.
+FIGURES = {
+    "overview": (5.2, 4.0),
+    "loss_curves": (9.0, 4.6),
+    "bits_per_byte": (9.0, 0.0),
+    "scaling_law": (9.0, 4.6),
+    "plan_speed": (5.0, 4.2),
+    "plan_causes": (9.0, 0.0),
+    "plan_memory": (9.0, 0.0),
+}
+
+
+def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
+    """Draw the figures of :data:`FIGURES` that ``results`` have numbers for."""
+    panels: dict[str, list[Panel]] = _measured(results, law) | _planned(results.plans)
+    leading = ("loss_curves", "scaling_law", "plan_speed")
+    panels["overview"] = [panels[name][-1] for name in leading if name in panels]
+    rows = {
+        "bits_per_byte": len(results.trained),
+        "plan_causes": sum(plan.step_seconds is not None for plan in results.plans),
+        "plan_memory": len(results.plans),
+    }
+    return {name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn}
+
+
+def _measured(results: Results, law: ScalingLaw | None) -> dict[str, list[Panel]]:
+    """The panels of the trained models."""
+    trained = results.trained
+    panels: dict[str, list[Panel]] = {}
+    if trained:
+        panels["loss_curves"] = [partial(measured_plots.loss_curves, trained=trained)]
+    if any(training.evaluation for training in trained):
+        panels["bits_per_byte"] = [partial(measured_plots.bits_per_byte, trained=trained)]
+    if law:
+        sizes = [10 * law.sizes.max(), *(plan.parameters for plan in results.plans)]
+        draw = partial(measured_plots.scaling_law, law=law, reach=max(sizes))
+        panels["scaling_law"] = [draw]
+    return panels
+
+
+def _planned(plans: list[Plan]) -> dict[str, list[Panel]]:
+    """The panels of the plans."""
+    panels: dict[str, list[Panel]] = {}
+    sizes = {plan.parameters for plan in plans if plan.step_seconds}
+    if len(sizes) > 1:
+        panels["plan_speed"] = [
+            partial(plan_plots.step_time, plans=plans),
+            partial(plan_plots.throughput, plans=plans),
+        ]
+    if sizes:
+        panels["plan_causes"] = [partial(plan_plots.causes, plans=plans)]
+    if plans:
+        panels["plan_memory"] = [partial(plan_plots.memory, plans=plans)]
+    return panels
+
+
+def _draw(name: str, panels: list[Panel], rows: int) -> bytes:
+    """Draw ``panels`` side by side; a figure of ``rows`` of bars is as high as they need."""
+    width, height = FIGURES[name]
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure(width * len(panels), height or 1.2 + 0.3 * rows, len(panels))
+        for panel, draw in zip(axes, panels, strict=True):
+            draw(panel)
+        return png(figure)

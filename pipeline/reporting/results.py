@@ -1,0 +1,233 @@
+"""What the stages wrote, as the report holds it: one type per file.
+
+Fields are named as in the files, units included; a file may hold more than is read here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PlanBytes:
+    """Bytes of one planned step; ``None`` where the model does not fit."""
+
+    weights_in: float | None
+    gradients_out: float | None
+    activations_sram_peak: float | None
+    sram_capacity: float | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Software release a plan stands for, and the factors on its step time it may be off by."""
+
+    release: str | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``partition.json``: how one model would run on one wafer, simulated."""
+
+    model: str
+    family: str
+    parameters: int
+    sequence_length: int
+    wafer: str
+    fits: bool
+    global_batch: int
+    micro_batch: int | None
+    step_seconds: float | None
+    tokens_per_second: float | None
+    mfu: float | None
+    bottleneck: str | None
+    seconds_by_cause: dict[str, float | None] | None
+    bytes: PlanBytes
+    joules_per_token: float | None
+    calibration: Calibration
+    would_fit: list[str] | None = None
+
+    @property
+    def step_seconds_band(self) -> tuple[float, float] | None:
+        """Shortest and longest step that the calibration allows."""
+        low, high = self.calibration.low, self.calibration.high
+        if self.step_seconds is None or low is None or high is None:
+            return None
+        return self.step_seconds * low, self.step_seconds * high
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine a model was trained on."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    system: str
+    python: str
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """``metrics.json``: what training measured."""
+
+    model: str
+    parameters: int
+    config_hash: str
+    execution: str
+    device: str
+    precision: str
+    steps: int
+    tokens: int
+    loss_last: float
+    validation_loss: float | None
+    tokens_per_second: float
+    step_seconds_median: float
+    peak_rss_bytes: int
+    train_seconds: float
+    machine: Machine
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The settings of a training run that decide what its loss can be compared with."""
+
+    steps: int
+    sequence_length: int
+    global_batch: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class History:
+    """``history.jsonl``: losses in nats per token against the tokens seen so far."""
+
+    tokens: np.ndarray
+    losses: np.ndarray
+    validation_tokens: np.ndarray
+    validation_losses: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and what the model wrote after it."""
+
+    prompt: str
+    continuation: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """``evaluation.json``: a trained model over the whole validation split."""
+
+    validation_loss: float
+    perplexity: float
+    bits_per_byte: float
+    tokens: int
+    bytes: int
+    seconds: float
+    config_hash: str
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One trained model: its settings, corpus, measurements and losses, and its evaluation."""
+
+    run: str
+    corpus: str
+    settings: TrainSettings
+    metrics: Metrics
+    history: History
+    evaluation: Evaluation | None
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Nats per token over the whole validation split; else over training's sample of it."""
+        return (self.evaluation or self.metrics).validation_loss
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What Snakemake measured of one stage; ``None`` where it took no reading."""
+
+    seconds: float | None = None
+    peak_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its plan, and its training if it has one."""
+
+    name: str
+    hashes: dict[str, str]
+    plan: Plan | None
+    training: Training | None
+    costs: dict[str, StageCost]
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """Size of one side of a corpus."""
+
+    tokens: int
+    bytes: int
+    documents: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """``manifest.json``: a tokenized corpus, and what making it cost."""
+
+    corpus: str
+    vocabulary: int
+    splits: dict[str, SplitFacts]
+    tokens_per_second: float
+    cost: StageCost = field(default_factory=StageCost)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all splits."""
+        return sum(split.tokens for split in self.splits.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of text of all splits."""
+        return sum(split.bytes for split in self.splits.values())
+
+    @property
+    def documents(self) -> int:
+        """Documents of all splits."""
+        return sum(split.documents for split in self.splits.values())
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything a report is written from; ``finished`` is when its newest file was written."""
+
+    sweep: str
+    finished: datetime
+    runs: list[Run]
+    corpora: list[Corpus]
+
+    @property
+    def trained(self) -> list[Training]:
+        """The trained models, the smallest first."""
+        trained = [run.training for run in self.runs if run.training]
+        return sorted(trained, key=lambda training: training.metrics.parameters)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """Each distinct plan, by wafer, then the smallest model first."""
+        distinct: list[Plan] = []
+        for run in self.runs:
+            if run.plan and run.plan not in distinct:
+                distinct.append(run.plan)
+        return sorted(distinct, key=lambda plan: (plan.wafer, plan.parameters))
