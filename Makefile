@@ -41,7 +41,8 @@ check: .venv/.installed-test
 
 ui: environment
 	@test -f results/mlflow.db || { echo "results/mlflow.db: no runs yet; make trains the default sweep"; exit 1; }
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --workers 1 --port $(PORT) \
+	@echo "Open http://127.0.0.1:$(PORT)/#/experiments/1/runs?workflowType=machine_learning"
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1 --port $(PORT) \
 	    --backend-store-uri sqlite:///$(CURDIR)/results/mlflow.db
 
 clean:

@@ -1,0 +1,26 @@
+# The chain: tokenize -> partition -> train -> evaluate -> report.
+#
+#   snakemake --cores all                       the default sweep
+#   snakemake --cores all --config sweep=NAME   conf/sweep/NAME.yaml
+#   snakemake --dry-run                         what would run, and why
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+include: "rules/freeze.smk"
+include: "rules/tokenize.smk"
+include: "rules/partition.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "report.html",
+        SLICES,
+        [RESULTS / run / "partition.json" for run in SWEEP.runs],
+        [RESULTS / run / "evaluation.json" for run in SWEEP.trained],

@@ -1,0 +1,66 @@
+# What the stages share: the sweep, where things lie, the environment of the jobs.
+import sys
+from pathlib import Path
+
+from pipeline.config import corpus_id
+from pipeline.errors import ConfigError
+from pipeline.freeze import is_stale, sweep_content, text
+from pipeline.sweep import load_sweep
+
+RESULTS = Path(config.get("results", "results"))
+try:
+    SWEEP = load_sweep(config.get("sweep", "default"), str(RESULTS))
+except ConfigError as error:
+    raise WorkflowError(str(error))
+REPORT_CONFIG = RESULTS / "sweeps" / f"{SWEEP.name}.yaml"
+
+# Without conda a job runs in the environment that snakemake itself runs in. The name of the
+# sweep is no parameter: a run that two sweeps share is one run. `log_to` shows a job's lines and
+# keeps them; it and the shell outlive Ctrl-C and SIGTERM to hear the job's last word.
+USES_CONDA = bool(workflow.deployment_settings.deployment_method)
+PATH = "$PATH" if USES_CONDA else f"{Path(sys.executable).parent}:$PATH"
+shell.prefix(
+    f'set -euo pipefail; export PATH="{PATH}" ONEWAFER_SWEEP={SWEEP.name}; '
+    "trap : INT TERM; log_to() {{ (trap '' INT TERM; exec tee \"$1\"); }}; "
+)
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, SWEEP.runs)),
+    corpus="|".join(map(re.escape, SWEEP.corpora)) or "none",
+    stage="partition|train|evaluate",
+
+
+def frozen_path(run, stage):
+    folder = RESULTS / "corpus" / run if stage == "tokenize" else RESULTS / run
+    return folder / "config" / f"{stage}.yaml"
+
+
+def corpus_manifest(run):
+    return RESULTS / "corpus" / corpus_id(SWEEP.runs[run]) / "manifest.json"
+
+
+def stages_of(run):
+    return (
+        ["partition", "train", "evaluate"] if SWEEP.runs[run].train else ["partition"]
+    )
+
+
+# Where each frozen slice lies: path -> (run or corpus, stage).
+SLICES = {
+    **{
+        frozen_path(corpus, "tokenize"): (corpus, "tokenize")
+        for corpus in SWEEP.corpora
+    },
+    **{
+        frozen_path(run, stage): (run, stage)
+        for run in SWEEP.runs
+        for stage in stages_of(run)
+    },
+    REPORT_CONFIG: (SWEEP.name, "report"),
+}
+
+# A slice on disk that is not what conf/ says now is stale: it goes, and is made again.
+for path, (name, stage) in SLICES.items():
+    if is_stale(path, sweep_content(SWEEP, name, stage)):
+        path.unlink()
