@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pipeline.cli import stage_main
-from pipeline.corpus.shards import TokenSplit
+from pipeline.corpus.shards import TokenSplit, read_manifest
 from pipeline.errors import ModelError
 from pipeline.files import write_json
 from pipeline.job import Job
@@ -38,7 +38,8 @@ def run(job: Job[EvaluateSlice]) -> None:
     model, decoder = huggingface.from_directory(job.run_directory / "model")
     device = choose_device(Device.auto)
     decoder = decoder.to(device).eval()
-    split = TokenSplit.open(job.corpus_directory(job.config.corpus), "validation")
+    corpus = job.corpus_directory(job.config.corpus)
+    split = TokenSplit.open(corpus, "validation")
     sequence_length = min(model.positions, metrics["sequence_length"])
     loss = validation_loss(decoder, split, sequence_length, job.config.evaluate.batch, device)
     samples = continuations(job, decoder, device)
@@ -58,7 +59,7 @@ def run(job: Job[EvaluateSlice]) -> None:
         "device": device.type,
     }
     write_json(job.run_directory / "evaluation.json", evaluation)
-    log_evaluation(job, evaluation, [])
+    log_evaluation(job, evaluation, read_manifest(corpus))
     print(
         f"{job.run}: validation loss {loss:.4f}, perplexity {evaluation['perplexity']:.2f}, "
         f"{evaluation['bits_per_byte']:.4f} bits per byte over {split.tokens:,} tokens (measured)",

@@ -5,7 +5,7 @@ The layout below the results folder::
     corpus/ID/             manifest.json, tokenizer.json, token shards
     RUN/config/STAGE.yaml  the frozen slice of each stage
     RUN/partition.json     the plan
-    RUN/checkpoints/HASH/  training's own; never declared to Snakemake, which would delete it
+    RUN/checkpoints/       training's own; never declared to Snakemake, which would delete it
     RUN/model/             the trained model, a Hugging Face directory
     RUN/metrics.json, RUN/history.jsonl, RUN/evaluation.json
     mlflow.db, mlflow-artifacts/, report.html, figures/
@@ -38,10 +38,9 @@ class Job(Generic[SliceT]):
         """Where a run's results lie."""
         return self.results / self.run
 
-    @property
-    def checkpoint_directory(self) -> Path:
-        """Where this very configuration keeps its checkpoints."""
-        return self.run_directory / "checkpoints" / self.hash[:16]
+    def checkpoint_directory(self, tokens_sha256: str) -> Path:
+        """Where this very configuration, learning these very tokens, keeps its checkpoints."""
+        return self.run_directory / "checkpoints" / f"{self.hash[:12]}-{tokens_sha256[:12]}"
 
     def corpus_directory(self, corpus: str) -> Path:
         """Where the tokens of ``corpus`` lie."""

@@ -16,6 +16,7 @@ from pipeline.reporting.page import render
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
 from pipeline.schema import ReportSlice
+from pipeline.tracking import log_report
 
 
 def run(job: Job[ReportSlice]) -> None:
@@ -33,6 +34,9 @@ def run(job: Job[ReportSlice]) -> None:
             # Another sweep's figure must not pass for this one's.
             path.unlink(missing_ok=True)
     write_text(job.results / "report.html", page)
+    pictures = [job.results / "figures" / f"{name}.png" for name in figures]
+    log_report(job, [job.results / "report.html", *pictures])
+    print(f"report: {job.results / 'report.html'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,10 @@ class StdlibData(DataConfig):
 
 @dataclass
 class TextData(DataConfig):
-    """Plain text: each file is one document, a long one several. ``paths``: files, globs or directories."""
+    """Plain text: each file is one document, a long one several.
+
+    ``paths``: files, globs or directories.
+    """
 
     kind: str = "text"
     paths: list[str] = MISSING

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import tracking_database as database
 from pipeline.config import plain
+from pipeline.corpus.shards import content_sha256
 from pipeline.errors import Interrupted, TrackingError
 from pipeline.job import Job
 from pipeline.metric_writer import Point
-from pipeline.schema import EvaluateSlice, PartitionSlice, TrainSlice
+from pipeline.schema import EvaluateSlice, PartitionSlice, ReportSlice, TrainSlice
 from pipeline.training_logger import MlflowLogger, TrainingLogger
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _frozen_file(job: Job[Any]) -> Path:
     return job.run_directory / "config" / f"{job.stage}.yaml"
 
 
-def open_run(job: Job[Any], config_hash: str, tags: Mapping[str, str]) -> Run:
-    """Open the one run of ``config_hash``, found or made, and set ``tags`` on it.
+def open_run(job: Job[Any], identity: Mapping[str, str], tags: Mapping[str, str]) -> Run:
+    """Open the one run whose tags hold ``identity``, found or made, and set ``tags`` on it.
 
     Safe when several processes ask at once. Raises :class:`TrackingError` if the database
     cannot be used.
@@ -167,7 +168,7 @@ def open_run(job: Job[Any], config_hash: str, tags: Mapping[str, str]) -> Run:
 
         with database.locked(job.results):
             client = MlflowClient(database.uri(job.results))
-            run = Run(client, database.ensure_run(client, job, config_hash))
+            run = Run(client, database.ensure_run(client, job, identity))
         for name, value in tags.items():
             client.set_tag(run.id, name, value)
         return run
@@ -181,7 +182,8 @@ def log_plan(job: Job[PartitionSlice], plan: Mapping[str, Any]) -> None:
     if not job.tracking.enabled:
         return
     tags = {"kind": "plan", "numbers": "simulated", "execution": "simulated"}
-    run = open_run(job, job.hash, tags | {"device": job.config.wafer.name})
+    identity = {"config_hash": job.hash}
+    run = open_run(job, identity, tags | {"device": job.config.wafer.name})
     with database.explained(job.results):
         run.log_configuration(job)
         run.log_plan(plan, job.run_directory / "partition.json")
@@ -189,16 +191,20 @@ def log_plan(job: Job[PartitionSlice], plan: Mapping[str, Any]) -> None:
 
 
 def log_evaluation(
-    job: Job[EvaluateSlice], evaluation: Mapping[str, Any], figures: Iterable[Path]
+    job: Job[EvaluateSlice], evaluation: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> None:
-    """Log an evaluation in the run of the training; if that fails, warn and go on."""
+    """Log an evaluation in the run of the training; if that fails, warn and go on.
+
+    ``manifest`` is that of the corpus.
+    """
     if not job.tracking.enabled:
         return
     names = ("validation_loss", "perplexity", "bits_per_byte", "tokens", "bytes", "seconds")
     try:
-        run = open_run(job, job.config.train_hash, {"kind": "train", "numbers": "measured"})
+        identity = training_identity(job.config.train_hash, manifest)
+        run = open_run(job, identity, {"kind": "train", "numbers": "measured"})
         run.log_numbers("evaluation/", {name: evaluation[name] for name in names})
-        run.log_files([job.run_directory / "evaluation.json", *figures])
+        run.log_files([job.run_directory / "evaluation.json"])
         run.log_files([_frozen_file(job)], "config")
         # A run that was trained ended then; one that was not tracked until now ends here.
         run.client.set_terminated(run.id, end_time=run.client.get_run(run.id).info.end_time)
@@ -206,6 +212,31 @@ def log_evaluation(
         log.warning(
             "MLflow: the evaluation of %s is not logged (%s)", job.run, database.reason(error)
         )
+
+
+def log_report(job: Job[ReportSlice], files: Iterable[Path]) -> None:
+    """Keep a report and its figures in the run of its sweep; if that fails, warn and go on."""
+    if not job.tracking.enabled:
+        return
+    try:
+        prepare(job.results)
+        _quieten()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(database.uri(job.results))
+        with database.locked(job.results):
+            run = Run(client, database.ensure_sweep(client, job, job.config.sweep))
+        run.log_files(files)
+    except Exception as error:
+        log.warning("MLflow: the report is not logged (%s)", database.reason(error))
+
+
+def training_identity(config_hash: str, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The tags by which a training is found again: its configuration, and the tokens it learned.
+
+    The same configuration on text that has changed is another run.
+    """
+    return {"config_hash": config_hash, "tokens_sha256": content_sha256(dict(manifest))}
 
 
 @contextmanager
@@ -222,7 +253,7 @@ def training_logger(
         yield TrainingLogger()
         return
     tags = {"kind": "train", "numbers": "measured", "execution": execution, "device": device}
-    run = open_run(job, job.hash, tags)
+    run = open_run(job, training_identity(job.hash, manifest), tags)
     with database.explained(job.results):
         run.log_configuration(job)
         run.log_dataset(manifest)

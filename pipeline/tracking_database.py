@@ -83,19 +83,20 @@ def ensure(results: Path, make: Callable[[str], None]) -> None:
     unfinished.rename(database)
 
 
-def ensure_run(client: MlflowClient, job: Job[Any], config_hash: str) -> str:
-    """The id of the run of ``config_hash``, made if there is none; hold the lock.
+def ensure_run(client: MlflowClient, job: Job[Any], identity: Mapping[str, str]) -> str:
+    """The id of the run whose tags hold ``identity``, made if there is none; hold the lock.
 
     A new run belongs to the sweep of ``job``; one that is found stays where it was made.
     """
     experiment = _ensure_experiment(client, job)
-    found = client.search_runs([experiment], f"tags.config_hash = '{config_hash}'", max_results=1)
+    wanted = " and ".join(f"tags.{name} = '{value}'" for name, value in identity.items())
+    found = client.search_runs([experiment], wanted, max_results=1)
     if found:
         return found[0].info.run_id
     tags = {
-        "config_hash": config_hash,
+        **identity,
         "sweep": job.tracking.sweep,
-        "mlflow.parentRunId": _ensure_sweep(client, experiment, job.tracking.sweep),
+        "mlflow.parentRunId": ensure_sweep(client, job, job.tracking.sweep),
     }
     return client.create_run(experiment, run_name=job.run, tags=tags).info.run_id
 
@@ -114,8 +115,12 @@ def _ensure_experiment(client: MlflowClient, job: Job[Any]) -> str:
     return found.experiment_id
 
 
-def _ensure_sweep(client: MlflowClient, experiment: str, sweep: str) -> str:
-    """The id of the run that holds a sweep's runs; it does nothing itself, so it is finished."""
+def ensure_sweep(client: MlflowClient, job: Job[Any], sweep: str) -> str:
+    """The id of the run that holds a sweep's runs, made if there is none; hold the lock.
+
+    It does nothing itself, so it is finished.
+    """
+    experiment = _ensure_experiment(client, job)
     for run in client.search_runs([experiment], "tags.kind = 'sweep'"):
         if run.data.tags["sweep"] == sweep:
             return run.info.run_id

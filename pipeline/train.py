@@ -9,6 +9,7 @@ folder. Started again, it goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from pathlib import Path
@@ -17,10 +18,10 @@ import torch
 from filelock import FileLock
 
 from pipeline.cli import job_by_hand, stage_main
-from pipeline.corpus.shards import TokenSplit, read_manifest
+from pipeline.corpus.shards import TokenSplit, content_sha256, read_manifest
 from pipeline.corpus.vocabulary import check_vocabulary
 from pipeline.errors import TrainingError
-from pipeline.files import write_json
+from pipeline.files import write_bytes, write_json
 from pipeline.job import Job
 from pipeline.models import huggingface
 from pipeline.models.decoder import Decoder, allocate
@@ -31,6 +32,7 @@ from pipeline.tokenize import run as tokenize
 from pipeline.tracking import training_logger
 from pipeline.training.batches import Batches, in_order
 from pipeline.training.execution import Resident
+from pipeline.training.history import History
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.memory import available_bytes, require_resident_fits
 from pipeline.training.metrics import summarize
@@ -56,9 +58,10 @@ def run(job: Job[TrainSlice]) -> None:
             seconds_to_first_step=None if first is None else first - started,
             memory_budget_bytes=budget_bytes,
         )
-        model_directory = export(job, execution.decoder(), loop.history.path)
+        model_directory = export(job, execution.decoder(), loop.history)
         write_json(job.run_directory / "metrics.json", metrics)
-        logger.finish(metrics, [job.run_directory / "history.jsonl"], model_directory)
+        files = [job.run_directory / name for name in ("history.jsonl", "loss.png")]
+        logger.finish(metrics, files, model_directory)
     print(
         f"{job.run}: {metrics['steps']} steps, {metrics['tokens']:,} tokens, validation loss "
         f"{metrics['validation_loss']:.4f}, {metrics['tokens_per_second']:,.0f} tokens/s "
@@ -85,8 +88,10 @@ def prepare(job: Job[TrainSlice], device: torch.device, budget_bytes: int) -> Tr
         flush=True,
     )
     execution = Resident(new_decoder(job.config), train, device)
-    folder = job.checkpoint_directory
-    return TrainingLoop(execution, train, batches, validation, folder, job.hash)
+    tokens_sha256 = content_sha256(read_manifest(corpus))
+    folder = job.checkpoint_directory(tokens_sha256)
+    run_hash = hashlib.sha256(f"{job.hash} {tokens_sha256}".encode()).hexdigest()
+    return TrainingLoop(execution, train, batches, validation, folder, run_hash)
 
 
 def new_decoder(config: TrainSlice) -> Decoder:
@@ -107,12 +112,13 @@ def choose_device(device: Device) -> torch.device:
     return torch.device("cuda" if cuda else "cpu")
 
 
-def export(job: Job[TrainSlice], decoder: Decoder, history: Path) -> Path:
-    """Write the Hugging Face directory and the history to the run's folder."""
+def export(job: Job[TrainSlice], decoder: Decoder, history: History) -> Path:
+    """Write the Hugging Face directory, the history and its picture to the run's folder."""
     tokenizer = job.corpus_directory(job.config.corpus) / "tokenizer.json"
     directory = job.run_directory / "model"
     huggingface.export(decoder, job.config.model, directory, tokenizer)
-    shutil.copyfile(history, job.run_directory / "history.jsonl")
+    shutil.copyfile(history.path, job.run_directory / "history.jsonl")
+    write_bytes(job.run_directory / "loss.png", history.plotted())
     return directory
 
 

@@ -3,14 +3,16 @@ import sys
 from pathlib import Path
 
 from pipeline.config import corpus_id
-from pipeline.errors import ConfigError
+from pipeline.corpus.sources import source_files
 from pipeline.freeze import is_stale, sweep_content, text
 from pipeline.sweep import load_sweep
+from wse.errors import OnewaferError
 
 RESULTS = Path(config.get("results", "results"))
 try:
     SWEEP = load_sweep(config.get("sweep", "default"), str(RESULTS))
-except ConfigError as error:
+    TEXTS = {corpus: source_files(run.data) for corpus, run in SWEEP.corpora.items()}
+except OnewaferError as error:
     raise WorkflowError(str(error))
 REPORT_CONFIG = RESULTS / "sweeps" / f"{SWEEP.name}.yaml"
 

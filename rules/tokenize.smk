@@ -2,6 +2,7 @@
 rule tokenize:
     input:
         config=RESULTS / "corpus/{corpus}/config/tokenize.yaml",
+        texts=lambda wildcards: TEXTS[wildcards.corpus],
     output:
         RESULTS / "corpus/{corpus}/manifest.json",
     log:

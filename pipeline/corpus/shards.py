@@ -91,6 +91,12 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def content_sha256(manifest: dict[str, Any]) -> str:
+    """Name the very tokens of a corpus: a hash of the text and of the tokenizer."""
+    content = manifest["inputs_sha256"] + manifest["tokenizer_sha256"]
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
 def _check_size(path: Path, expected_bytes: int) -> None:
     if not path.is_file():
         raise _error(path, "is missing")

@@ -19,6 +19,8 @@ from pipeline.schema import DataConfig, HfData, JsonlData, ParquetData, TextData
 JSONL_ENDINGS = tuple(
     name + packed for name in (".jsonl", ".ndjson", ".json") for packed in ("", ".gz", ".zst")
 )
+ENDINGS = {"text": ("",), "jsonl": JSONL_ENDINGS, "parquet": (".parquet",)}
+"""The files that a directory is walked for, by kind of source."""
 LINE_LIMIT_BYTES = 2**26
 """Longest line of a JSON lines file, 64 MiB: one endless line must not fill the memory."""
 
@@ -55,11 +57,21 @@ def documents(data: DataConfig) -> Iterator[Document]:
                 return
 
 
+def source_files(data: DataConfig) -> list[Path]:
+    """The files that ``data`` is read from, none for a source that does not list files.
+
+    Raises :class:`CorpusError` for a path that names no file.
+    """
+    if not isinstance(data, TextData):
+        return []
+    return files.find_files(data.paths, ENDINGS[data.kind])
+
+
 def exact_bytes(data: DataConfig) -> int | None:
     """Bytes of text in ``data`` if that is known before reading it, else None."""
     if data.kind != "text":
         return None
-    paths = files.find_files(cast(TextData, data).paths)
+    paths = source_files(data)
     if any(path.suffix in (".gz", ".zst") for path in paths):
         return None
     total = sum(path.stat().st_size for path in paths)
@@ -100,7 +112,7 @@ def _read_text(data: DataConfig) -> Iterator[Document]:
 def _read_jsonl(data: DataConfig) -> Iterator[Document]:
     """Each line that is not blank is a document."""
     jsonl = cast(JsonlData, data)
-    for path in files.find_files(jsonl.paths, JSONL_ENDINGS):
+    for path in source_files(jsonl):
         with files.opened(path) as stream:
             for where, line in _lines(stream, path):
                 if line.strip():
@@ -152,7 +164,7 @@ def _read_parquet(data: DataConfig) -> Iterator[Document]:
     from pipeline.corpus.tables import read_parquet
 
     parquet = cast(ParquetData, data)
-    for path in files.find_files(parquet.paths, (".parquet",)):
+    for path in source_files(parquet):
         for number, value in read_parquet(path, parquet.field):
             where = f"{path}: row {number}"
             yield Document(text_field({parquet.field: value}, parquet.field, where), where)

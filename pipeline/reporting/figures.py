@@ -8,9 +8,9 @@ from functools import partial
 import matplotlib
 from matplotlib.axes import Axes
 
-from pipeline.reporting import measured_plots, plan_plots
+from pipeline.reporting import humane, measured_plots, plan_plots
 from pipeline.reporting.canvas import STYLE, new_figure, png
-from pipeline.reporting.results import Plan, Results
+from pipeline.reporting.results import History, Plan, Results
 from pipeline.reporting.scaling import ScalingLaw
 
 Panel = Callable[[Axes], None]
@@ -39,12 +39,22 @@ def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
     return {name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn}
 
 
+def draw_training(label: str, history: History) -> bytes:
+    """Draw the losses of one training."""
+    panel = partial(measured_plots.loss_curves, histories={label: history})
+    return _draw("loss_curves", [panel], rows=0)
+
+
 def _measured(results: Results, law: ScalingLaw | None) -> dict[str, list[Panel]]:
     """The panels of the trained models."""
     trained = results.trained
     panels: dict[str, list[Panel]] = {}
     if trained:
-        panels["loss_curves"] = [partial(measured_plots.loss_curves, trained=trained)]
+        histories = {
+            f"{training.run} ({humane.count(training.metrics.parameters)})": training.history
+            for training in trained
+        }
+        panels["loss_curves"] = [partial(measured_plots.loss_curves, histories=histories)]
     if any(training.evaluation for training in trained):
         panels["bits_per_byte"] = [partial(measured_plots.bits_per_byte, trained=trained)]
     if law:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from scipy.signal import lfilter
 
-from pipeline.reporting import humane
 from pipeline.reporting.canvas import (
     FAINT,
     INK,
@@ -16,17 +17,19 @@ from pipeline.reporting.canvas import (
     loss_axis,
     tokens_axis,
 )
-from pipeline.reporting.results import Training
+from pipeline.reporting.results import History, Training
 from pipeline.reporting.scaling import CONFIDENCE, ScalingLaw
 
 SMOOTHING = 0.02  # reach of the smoothed loss, as a fraction of the steps
 
 
-def loss_curves(axes: Axes, trained: list[Training]) -> None:
-    """Training loss, faint and smoothed, and validation loss as markers, against tokens."""
-    for index, training in enumerate(trained):
-        history, ink = training.history, colour(index)
-        label = f"{training.run} ({humane.count(training.metrics.parameters)})"
+def loss_curves(axes: Axes, histories: Mapping[str, History]) -> None:
+    """Training loss, faint and smoothed, and validation loss as markers, against tokens.
+
+    ``histories`` go by the label of their curve.
+    """
+    for index, (label, history) in enumerate(histories.items()):
+        ink = colour(index)
         axes.plot(history.tokens, history.losses, color=ink, alpha=0.2, linewidth=0.7)
         axes.plot(history.tokens, smoothed(history.losses), color=ink, linewidth=1.6, label=label)
         tokens, losses = history.validation_tokens, history.validation_losses

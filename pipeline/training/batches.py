@@ -61,8 +61,9 @@ def read_sequences(split: TokenSplit, indices: list[int], sequence_length: int) 
 def in_order(
     split: TokenSplit, sequence_length: int, batch: int, limit: int
 ) -> Iterator[torch.Tensor]:
-    """The first ``limit`` sequences in their order, in batches of at most ``batch``."""
-    count = min(limit, count_sequences(split, sequence_length))
+    """At most ``limit`` sequences, spread evenly over the split, in batches of at most ``batch``."""
+    sequences = count_sequences(split, sequence_length)
+    count = min(limit, sequences)
+    indices = [number * sequences // count for number in range(count)]
     for first in range(0, count, batch):
-        indices = list(range(first, min(first + batch, count)))
-        yield read_sequences(split, indices, sequence_length)
+        yield read_sequences(split, indices[first : first + batch], sequence_length)

@@ -27,10 +27,11 @@ KEPT = 2
 class Progress:
     """Where a run stands at a checkpoint.
 
+    ``run_hash`` names what it is a checkpoint of: a configuration and the tokens it learns.
     ``threads`` is kept because the order of a sum, and so its last bit, depends on it.
     """
 
-    config_hash: str
+    run_hash: str
     step: int
     train_seconds: float
     threads: int
@@ -60,7 +61,7 @@ def steps(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if p.suffix != ".partial")
 
 
-def read(path: Path, config_hash: str) -> tuple[Progress, dict[str, torch.Tensor]]:
+def read(path: Path, run_hash: str) -> tuple[Progress, dict[str, torch.Tensor]]:
     """Read one checkpoint.
 
     Raises :class:`DamagedCheckpointError` if its files are not whole and
@@ -78,10 +79,10 @@ def read(path: Path, config_hash: str) -> tuple[Progress, dict[str, torch.Tensor
             f"{path}/state.safetensors: damaged, its sha256 is not the one written; delete {path}"
         )
     progress = Progress(**meta)
-    if progress.config_hash != config_hash:
+    if progress.run_hash != run_hash:
         raise CheckpointError(
-            f"{path}: checkpoint of another configuration ({progress.config_hash[:12]}, this run "
-            f"is {config_hash[:12]}); move it away, or use the configuration it was made with"
+            f"{path}: checkpoint of another configuration or corpus ({progress.run_hash[:12]}, "
+            f"this run is {run_hash[:12]}); move it away, or use the configuration it was made with"
         )
     return progress, load(content)
 

@@ -7,6 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pipeline.reporting.figures import draw_training
+from pipeline.reporting.results import History as Curve
+
 
 class History:
     """A history file that grows with the run and is cut back to a checkpoint on resume."""
@@ -33,6 +38,21 @@ class History:
     def close(self) -> None:
         """Write what is left and close the file."""
         self._file.close()
+
+    def plotted(self) -> bytes:
+        """The losses so far as a picture, a PNG."""
+        steps = [record for record in self.records if "loss" in record]
+        tokens = {record["step"]: record["tokens"] for record in steps}
+        validated = [record for record in self.records if "validation_loss" in record]
+        return draw_training(
+            "training",
+            Curve(
+                np.array([record["tokens"] for record in steps]),
+                np.array([record["loss"] for record in steps]),
+                np.array([tokens[record["step"]] for record in validated]),
+                np.array([record["validation_loss"] for record in validated]),
+            ),
+        )
 
     def column(self, key: str) -> list[Any]:
         """The values of ``key`` in step order, from the records that have it."""

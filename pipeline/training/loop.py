@@ -37,19 +37,19 @@ class TrainingLoop:
         batches: Batches,
         validation: list[torch.Tensor],
         folder: Path,
-        config_hash: str,
+        run_hash: str,
     ) -> None:
         self.execution, self.train, self.batches = execution, train, batches
         self.validation, self.folder = validation, folder
-        self.progress = self._resume(config_hash)
+        self.progress = self._resume(run_hash)
         self.history = History(folder / "history.jsonl", self.progress.step)
         self.first_step_ended: float | None = None
 
-    def _resume(self, config_hash: str) -> Progress:
+    def _resume(self, run_hash: str) -> Progress:
         """Restore the newest checkpoint that is whole, or start at step 0."""
         for path in reversed(checkpoint.steps(self.folder)):
             try:
-                progress, state = checkpoint.read(path, config_hash)
+                progress, state = checkpoint.read(path, run_hash)
             except DamagedCheckpointError as error:
                 print(f"{error}; going on from the one before", flush=True)
                 continue
@@ -57,7 +57,7 @@ class TrainingLoop:
             torch.set_num_threads(progress.threads)
             print(f"resuming after step {progress.step} of {self.train.steps}", flush=True)
             return progress
-        return Progress(config_hash, 0, 0.0, torch.get_num_threads())
+        return Progress(run_hash, 0, 0.0, torch.get_num_threads())
 
     def run(self, logger: TrainingLogger) -> None:
         """Train to the last step.

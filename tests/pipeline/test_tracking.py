@@ -273,7 +273,7 @@ import sys, pathlib
 from pipeline import tracking
 from pipeline.freeze import load
 job = load(pathlib.Path(sys.argv[1]), "train", "by_hand")
-print(tracking.open_run(job, job.hash, {"kind": "train"}).id)
+print(tracking.open_run(job, {"config_hash": job.hash}, {"kind": "train"}).id)
 """
     command = [sys.executable, "-c", script, str(frozen)]
     pair = [subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) for _ in range(2)]
@@ -317,7 +317,7 @@ def test_tracking_turned_off_writes_nothing(tmp_path: Path) -> None:
     job = job_of(tmp_path, "train", off)
     train(job, range(1, 3), finisher(job))
     tracking.log_plan(job_of(tmp_path, "partition", "train=none", off), PLAN)
-    tracking.log_evaluation(job_of(tmp_path, "evaluate", off), EVALUATION, [])
+    tracking.log_evaluation(job_of(tmp_path, "evaluate", off), EVALUATION, MANIFEST)
     assert {path.name for path in tmp_path.iterdir()} == {"small"}
 
 
@@ -343,7 +343,7 @@ def test_an_evaluation_that_cannot_be_logged_is_not_lost(
     results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (results / "mlflow.db").write_text("this is no database " * 100)
-    tracking.log_evaluation(job_of(results, "evaluate"), EVALUATION, [])
+    tracking.log_evaluation(job_of(results, "evaluate"), EVALUATION, MANIFEST)
     (record,) = caplog.records
     assert "the evaluation of small is not logged" in record.getMessage()
 
@@ -386,21 +386,20 @@ def test_an_evaluation_joins_the_run_of_its_training(results: Path) -> None:
     ended = the_run(results).info.end_time
     job = job_of(results, "evaluate")
     (job.run_directory / "evaluation.json").write_text(json.dumps(EVALUATION))
-    (job.run_directory / "samples.png").write_bytes(b"png")
     for _ in range(2):
-        tracking.log_evaluation(job, EVALUATION, [job.run_directory / "samples.png"])
-    tracking.log_evaluation(job, EVALUATION | {"validation_loss": 1.0}, [])
+        tracking.log_evaluation(job, EVALUATION, MANIFEST)
+    tracking.log_evaluation(job, EVALUATION | {"validation_loss": 1.0}, MANIFEST)
     run = the_run(results)
     assert run.data.metrics["evaluation/validation_loss"] == 1.0
     assert len(history(results, "evaluation/perplexity")) == 1
     assert (run.info.status, run.info.end_time) == ("FINISHED", ended)
-    names = ("evaluation.json", "config/evaluate.yaml", "figures/samples.png")
+    names = ("evaluation.json", "config/evaluate.yaml")
     assert all(artifact(run, name).is_file() for name in names)
 
 
 def test_an_evaluation_alone_makes_the_run(results: Path) -> None:
     job = job_of(results, "evaluate")
-    tracking.log_evaluation(job, EVALUATION, [])
+    tracking.log_evaluation(job, EVALUATION, MANIFEST)
     run = the_run(results)
     assert run.data.tags["config_hash"] == job.config.train_hash == job_of(results).hash
     assert run.info.status == "FINISHED"

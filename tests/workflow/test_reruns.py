@@ -116,3 +116,13 @@ def test_a_bad_key_in_a_sweep_is_named_before_anything_runs(project):
 def test_snakemake_reports_on_itself(project):
     project.snakemake("--report", "snakemake.zip")
     assert (project.folder / "snakemake.zip").stat().st_size > 10_000
+
+
+def test_text_that_changed_is_tokenized_and_learned_anew(project):
+    (project.folder / "books/00.txt").write_text("something else altogether, twice as long " * 40)
+    jobs = project.planned_jobs()
+    assert jobs["tokenize"] == 1
+    assert jobs["train"] == 2
+    out = project.snakemake().stdout
+    assert "resuming" not in out
+    assert project.planned_jobs() == {}

@@ -59,9 +59,11 @@ def test_another_seed_is_another_order():
     )
 
 
-def test_validation_is_the_first_sequences_in_order():
-    rows = torch.cat(list(in_order(split_of(100), 10, 4, limit=7)))
-    assert rows[:, 0].tolist() == [0, 10, 20, 30, 40, 50, 60]
+def test_validation_is_spread_over_the_split_or_all_of_it():
+    rows = torch.cat(list(in_order(split_of(101), 10, 4, limit=5)))
+    assert rows[:, 0].tolist() == [0, 20, 40, 60, 80]
+    rows = torch.cat(list(in_order(split_of(101), 10, 4, limit=999)))
+    assert rows[:, 0].tolist() == list(range(0, 100, 10))
 
 
 def test_a_split_shorter_than_a_sequence_is_refused():

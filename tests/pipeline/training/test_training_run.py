@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.corpus.shards import content_sha256, read_manifest
 from pipeline.errors import (
     CheckpointError,
     ConfigError,
@@ -22,6 +23,7 @@ from pipeline.errors import (
     TrainingError,
 )
 from pipeline.evaluate import run as evaluate
+from pipeline.tokenize import run as tokenize
 from pipeline.train import prepare
 from pipeline.train import run as train
 from pipeline.training import checkpoint
@@ -38,6 +40,17 @@ def assert_same_bits(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tens
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def checkpoints_of(job) -> Path:
+    manifest = read_manifest(job.corpus_directory(job.config.corpus))
+    return job.checkpoint_directory(content_sha256(manifest))
+
+
+def read_newest(job) -> tuple[checkpoint.Progress, dict[str, torch.Tensor]]:
+    newest = checkpoint.steps(checkpoints_of(job))[-1]
+    run_hash = json.loads((newest / "checkpoint.json").read_text())["run_hash"]
+    return checkpoint.read(newest, run_hash)
 
 
 class Killed(Exception):
@@ -160,7 +173,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(job, monk
     ):
         train(training)
     monkeypatch.undo()
-    _, state = checkpoint.read(checkpoint.steps(training.checkpoint_directory)[-1], training.hash)
+    _, state = read_newest(training)
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     assert not (training.run_directory / "model").exists()
 
@@ -169,8 +182,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(job, capsys):
     whole = job("train", "run=whole")
     train(whole)
     damaged = job("train", "run=damaged")
-    shutil.copytree(whole.checkpoint_directory, damaged.checkpoint_directory)
-    newest = checkpoint.steps(damaged.checkpoint_directory)[-1] / "state.safetensors"
+    shutil.copytree(checkpoints_of(whole), checkpoints_of(damaged))
+    newest = checkpoint.steps(checkpoints_of(damaged))[-1] / "state.safetensors"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
@@ -186,9 +199,21 @@ def test_a_checkpoint_of_another_config_is_refused(job):
     train(one)
     (one.run_directory / "metrics.json").unlink()
     other = job("train", "run=one", "train.learning_rate=0.5")
-    shutil.copytree(one.checkpoint_directory, other.checkpoint_directory)
+    shutil.copytree(checkpoints_of(one), checkpoints_of(other))
     with pytest.raises(CheckpointError, match="checkpoint of another configuration"):
         train(other)
+
+
+def test_the_same_configuration_on_other_text_starts_anew(job, books, tmp_path, capsys):
+    shutil.copytree(books, tmp_path / "books")
+    mine = f"data.paths=[{tmp_path / 'books'}]"
+    first = job("train", mine)
+    train(first)
+    (tmp_path / "books" / "new.txt").write_text("quite another text " * 300)
+    tokenize(job("tokenize", mine))
+    train(job("train", mine))
+    assert "resuming" not in capsys.readouterr().out
+    assert len(list((first.run_directory / "checkpoints").iterdir())) == 2
 
 
 def test_evaluation_refuses_a_model_of_another_config(job):
@@ -247,9 +272,9 @@ def test_ctrl_c_and_sigterm_save_and_say_so(job, overrides, number, word):
     assert "give the same command again" in error
     assert "Traceback" not in error
     training = job("train", *long)
-    kept = checkpoint.steps(training.checkpoint_directory)
+    kept = checkpoint.steps(checkpoints_of(training))
     assert len(kept) == 1
-    assert checkpoint.read(kept[0], training.hash)[0].step >= 3
+    assert read_newest(training)[0].step >= 3
 
 
 def test_tokenless_training_by_hand_makes_the_tokens_itself(overrides, tmp_path):
