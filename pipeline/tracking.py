@@ -38,6 +38,7 @@ from pipeline.training_logger import MlflowLogger, TrainingLogger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun  # noqa: F401 (the type, for tracking_database)
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SYSTEM_SECONDS = 5.0  # between samples of the computer's load

@@ -22,8 +22,7 @@ from pipeline.job import Job
 from wse.errors import OnewaferError
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from pipeline.tracking import MlflowClient, MlflowRun
 
 LOCK_SECONDS = 120.0  # to wait for other processes that make the database or open a run
 
@@ -130,7 +129,7 @@ def ensure_sweep(client: MlflowClient, job: Job[Any], sweep: str) -> str:
     return run_id
 
 
-def last_steps(run: Run, prefix: str) -> dict[str, int]:
+def last_steps(run: MlflowRun, prefix: str) -> dict[str, int]:
     """The last step that is stored of each metric whose name starts with ``prefix``.
 
     A run holds the latest point of each metric; asking for histories would read all of them.

@@ -74,7 +74,7 @@ def test_the_default_sweep_trains_three_models_and_plans_the_ladder():
         ("data=text", "data.paths: has no value and needs one"),
         ("data.paths=[a]", "data.paths: no such key"),
         ("train.steps", "train.steps: not an override; write key=value"),
-        ("train.micro_batch=3", "train.micro_batch: 3 does not divide train.global_batch, 16"),
+        ("train.micro_batch=3", "train.micro_batch: 3 does not divide train.global_batch, 4"),
         (
             "train.sequence_length=4096",
             "train.sequence_length: 4096 is more than the 512 positions",
