@@ -61,7 +61,7 @@ def read_sequences(split: TokenSplit, indices: list[int], sequence_length: int) 
 def in_order(
     split: TokenSplit, sequence_length: int, batch: int, limit: int
 ) -> Iterator[torch.Tensor]:
-    """At most ``limit`` sequences, spread evenly over the split, in batches of at most ``batch``."""
+    """At most ``limit`` sequences, spread evenly over the split, in batches of ``batch``."""
     sequences = count_sequences(split, sequence_length)
     count = min(limit, sequences)
     indices = [number * sequences // count for number in range(count)]
