@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import errno
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -24,8 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline.config import CONF_DIR, resolve
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, Interrupted
 from pipeline.explain import explained
+from pipeline.files import write_text
 from pipeline.freeze import frozen, frozen_report, job_of, load, text
 from pipeline.job import Job
 from pipeline.schema import Config
@@ -51,25 +51,31 @@ def stage_main(
         else:
             _run_hydra(stage, run, before)
     except (OnewaferError, OSError, KeyboardInterrupt) as error:
-        message = "stopped" if isinstance(error, KeyboardInterrupt) else describe(error)
-        print(f"onewafer {stage}: {message}", file=sys.stderr, flush=True)
+        _tell(stage, "stopped" if isinstance(error, KeyboardInterrupt) else describe(error))
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
         raise SystemExit(code) from None
+
+
+def _tell(stage: str, message: str) -> None:
+    print(f"onewafer {stage}: {message}", file=sys.stderr, flush=True)
 
 
 def describe(error: BaseException) -> str:
     """One line for an error of the user or of the machine."""
     if not isinstance(error, OSError):
         return " ".join(str(error).split())
-    where = error.filename or "a file"
+    where, reason = error.filename or "a file", (error.strerror or str(error)).lower()
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"{where}: no space left to write; what was finished is kept: free some space and "
             "give the same command again"
         )
-    if isinstance(error, PermissionError):
-        return f"{where}: no permission; change its owner or mode, or choose another folder"
-    return f"{where}: {(error.strerror or str(error)).lower()}"
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return (
+            f"{where}: no permission ({reason}); change its owner or mode, or choose another "
+            "folder for the results"
+        )
+    return f"{where}: {reason}; mend that, or choose another folder for the results"
 
 
 def _run_frozen(stage: str, run: StageFunction) -> None:
@@ -83,8 +89,7 @@ def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] 
     # Hydra would print an error over several lines; with this it leaves the wording to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    def work(composed: DictConfig) -> None:
-        config = resolve(composed)
+    def work(config: Config) -> None:
         if before is not None:
             before(config)
         run(job_by_hand(config, stage))
@@ -93,18 +98,32 @@ def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] 
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")
     def application(composed: DictConfig) -> None:
+        name = "a run"
         try:
-            work(composed)
+            config = resolve(composed)
+            name = str(config.run)
+            work(config)
         except (OnewaferError, OSError) as error:
-            # In a multirun Hydra says which of the runs it was, and goes on with the others.
             if HydraConfig.get().mode is RunMode.MULTIRUN:
-                raise
+                raise _one_of_many(stage, name, error) from None
             errors.append(error)
 
     with explained():
         application()
     for error in errors:
         raise error
+
+
+def _one_of_many(stage: str, name: str, error: OnewaferError | OSError) -> BaseException:
+    """Say which run of a multirun failed; return what has Hydra go on with the others, or stop."""
+    # Said at once, and of every run: Hydra tells of the first alone, when all have ended.
+    _tell(stage, f"{name}: {describe(error)}")
+    if isinstance(error, Interrupted):
+        return SystemExit(error.exit_code)
+    return OnewaferError(
+        "not every run of the multirun was finished, as said above; the same command goes on with "
+        "what is left"
+    )
 
 
 def job_by_hand(config: Config, stage: str) -> Job[Any]:
@@ -122,15 +141,14 @@ def job_by_hand(config: Config, stage: str) -> Job[Any]:
         refuse_to_overwrite(job)
     path = folder / "config" / f"{stage}.yaml"
     if not path.exists() or path.read_text() != text(content):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text(content))
+        write_text(path, text(content))
     return job
 
 
 def refuse_to_overwrite(job: Job[Any]) -> None:
     """Raise :class:`ConfigError` if the run's folder holds a finished run of another config."""
-    path = job.run_directory / "metrics.json"
-    if path.exists() and json.loads(path.read_text())["config_hash"] != job.hash:
+    metrics = job.trained_metrics()
+    if metrics is not None and metrics["config_hash"] != job.hash:
         raise ConfigError(
             f"{job.run_directory} holds a finished run of another configuration; name this one "
             "with run=NAME, or delete that folder"

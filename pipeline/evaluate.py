@@ -7,10 +7,10 @@ Writes ``evaluation.json`` to the run's folder.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from pipeline.cli import stage_main
 from pipeline.corpus.shards import TokenSplit, read_manifest
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, TokenizerError
 from pipeline.files import write_json
 from pipeline.job import Job
 from pipeline.models import huggingface
@@ -71,9 +71,9 @@ def trained_metrics(job: Job[EvaluateSlice]) -> dict[str, Any]:
     """The metrics of the training that made the model; refuse a model of another config."""
     path = job.run_directory / "metrics.json"
     remedy = "train it with python -m pipeline.train and the same overrides"
-    if not path.exists():
+    metrics = job.trained_metrics()
+    if metrics is None:
         raise ModelError(f"{path}: no such file, so there is no trained model; {remedy}")
-    metrics = json.loads(path.read_text())
     if metrics["config_hash"] != job.config.train_hash:
         raise ModelError(
             f"{path}: a model of another configuration ({metrics['config_hash'][:12]}, this is "
@@ -116,8 +116,7 @@ def continuations(
 ) -> list[dict[str, str]]:
     """Continue each prompt of the configuration by sampling."""
     evaluate = job.config.evaluate
-    path = job.run_directory / "model" / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(job.run_directory / "model" / "tokenizer.json")
     return [
         {
             "prompt": prompt,
@@ -125,6 +124,18 @@ def continuations(
         }
         for prompt in evaluate.prompts
     ]
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer beside a model; raise :class:`TokenizerError` if it is damaged."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no class of its own
+        reason = " ".join(str(error).split())
+        raise TokenizerError(
+            f"{path}: missing, truncated or altered ({reason}); give the command that trained the "
+            "model again, which writes it anew"
+        ) from error
 
 
 def continuation(

@@ -13,10 +13,12 @@ The layout below the results folder::
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from pipeline.errors import ModelError
 from pipeline.schema import TrackingConfig
 
 SliceT = TypeVar("SliceT")
@@ -37,6 +39,22 @@ class Job(Generic[SliceT]):
     def run_directory(self) -> Path:
         """Where a run's results lie."""
         return self.results / self.run
+
+    def trained_metrics(self) -> dict[str, Any] | None:
+        """``metrics.json`` of the run's training, if it has ended.
+
+        Raises :class:`ModelError` if the file is damaged.
+        """
+        path = self.run_directory / "metrics.json"
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ModelError(
+                f"{path}: truncated or altered ({error}); delete it and train again, which goes on "
+                "from the last checkpoint"
+            ) from error
 
     def checkpoint_directory(self, tokens_sha256: str) -> Path:
         """Where this very configuration, learning these very tokens, keeps its checkpoints."""

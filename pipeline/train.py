@@ -10,7 +10,6 @@ folder. Started again, it goes on from its last checkpoint.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import time
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def export(job: Job[TrainSlice], decoder: Decoder, history: History) -> Path:
     tokenizer = job.corpus_directory(job.config.corpus) / "tokenizer.json"
     directory = job.run_directory / "model"
     huggingface.export(decoder, job.config.model, directory, tokenizer)
-    shutil.copyfile(history.path, job.run_directory / "history.jsonl")
+    write_bytes(job.run_directory / "history.jsonl", history.path.read_bytes())
     write_bytes(job.run_directory / "loss.png", history.plotted())
     return directory
 

@@ -42,7 +42,10 @@ def _nothing_found(path: str, endings: tuple[str, ...]) -> str:
     """Why ``path`` gave no file."""
     if os.path.isdir(path):
         kind = " or ".join(endings).strip()
-        return f"data.paths: directory {path} holds no {kind + ' ' if kind else ''}file"
+        return (
+            f"data.paths: directory {path} holds no {kind + ' ' if kind else ''}file; "
+            "give files, globs or directories that hold text"
+        )
     return f"data.paths: no file matches {path}; give files, globs or directories that exist"
 
 
@@ -74,7 +77,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         with _open(path) as stream:
             yield stream
     except PermissionError as error:
-        raise CorpusError(f"{path}: no permission to read it") from error
+        raise CorpusError(f"{path}: no permission to read it; change its owner or mode") from error
     except OSError as error:
         reason = error.strerror or error
         raise CorpusError(f"{path}: cannot be read, missing or damaged: {reason}") from error

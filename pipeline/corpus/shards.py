@@ -18,6 +18,16 @@ from pipeline.errors import ShardError
 FORMAT = 1
 """Version of the manifest and of the files beside it."""
 
+MANIFEST_KEYS = (
+    "corpus",
+    "dtype",
+    "vocabulary",
+    "end_of_text",
+    "tokenizer_sha256",
+    "inputs_sha256",
+    "splits",
+)
+
 DTYPES: dict[str, np.dtype] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 
 
@@ -88,6 +98,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise _error(path, f"cannot be read, truncated or altered ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _error(path, f"is not of format {FORMAT}")
+    if lacking := [key for key in MANIFEST_KEYS if key not in manifest]:
+        raise _error(path, f"lacks {lacking[0]}")
     return manifest
 
 

@@ -37,7 +37,7 @@ def read_parquet(path: Path, field: str) -> Iterator[tuple[int, Any]]:
                     yield row, value.as_py()
                     row += 1
     except PermissionError as error:
-        raise CorpusError(f"{path}: no permission to read it") from error
+        raise CorpusError(f"{path}: no permission to read it; change its owner or mode") from error
     except UnicodeDecodeError as error:
         raise CorpusError(f"{path}: row {row}: field {field!r} is not UTF-8: {error}") from error
     except (OSError, pyarrow.ArrowException) as error:

@@ -7,6 +7,8 @@ What :func:`export` writes, ``AutoModelForCausalLM`` and ``AutoTokenizer`` open;
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +21,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from pipeline.errors import ModelError, TokenizerError
+from pipeline.errors import TokenizerError
+from pipeline.files import naming, write_text
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.shape import CONFIG_FILE, hugging_face_config, read_shape
 from pipeline.models.stored_tensors import INDEX_FILE, WEIGHTS_FILE, StoredTensors
@@ -78,18 +81,15 @@ def export(
     """Write ``decoder`` as a Hugging Face directory, with the tokenizer if there is one.
 
     The directory appears complete or not at all, and replaces an earlier one. Weights of more
-    than ``shard_bytes`` are split into several files. Raises :class:`ModelError` if the weights
-    cannot be written, :class:`TokenizerError` if ``tokenizer_path`` holds no tokenizer.
+    than ``shard_bytes`` are split into several files. Raises OSError for a failure of the system,
+    such as a full disk, and :class:`TokenizerError` if ``tokenizer_path`` holds no tokenizer.
     """
     config = hugging_face_config(model)
     with _appearing_whole(directory) as partial:
         if tokenizer_path is not None:
             config |= _write_tokenizer(tokenizer_path, partial, model)
         _write_json(partial / CONFIG_FILE, config)
-        try:
-            write_weights(dict(decoder.named_parameters()), model, partial, shard_bytes)
-        except SafetensorError as error:
-            raise ModelError(f"{directory}: the weights cannot be written: {error}") from error
+        write_weights(dict(decoder.named_parameters()), model, partial, shard_bytes)
 
 
 def write_weights(
@@ -110,12 +110,24 @@ def write_weights(
             for rule in shard
             for theirs, tensor in _stored_as(rule, parameters[rule.ours].detach(), model)
         }
-        save_file(tensors, directory / name, metadata={"format": "pt"})
+        _save(tensors, directory / name)
         files |= dict.fromkeys(tensors, name)
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in parameters.values())
         index = {"metadata": {"total_size": total}, "weight_map": files}
         _write_json(directory / INDEX_FILE, index)
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # The library has no class of its own for what the system refuses, such as a full disk.
+        refusal = re.search(r"\(os error (\d+)\)", str(error))
+        if refusal is None:
+            raise
+        number = int(refusal[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _shards(
@@ -144,7 +156,8 @@ def _write_tokenizer(source: Path, directory: Path, model: ModelConfig) -> dict[
         end_of_text = Tokenizer.from_file(str(source)).token_to_id(END_OF_TEXT)
     except Exception as error:  # the library raises no class of its own
         raise TokenizerError(f"{source}: cannot be read as a tokenizer: {error}") from error
-    shutil.copyfile(source, directory / "tokenizer.json")
+    with naming(directory / "tokenizer.json"):
+        shutil.copyfile(source, directory / "tokenizer.json")
     config: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": model.positions,
@@ -157,7 +170,7 @@ def _write_tokenizer(source: Path, directory: Path, model: ModelConfig) -> dict[
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

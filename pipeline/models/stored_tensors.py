@@ -110,7 +110,7 @@ def _tensors_in(path: Path) -> list[_Stored]:
     try:
         file = safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors: {error}") from error
+        raise ModelError(f"{path}: cannot be read as safetensors: {error}; make it anew") from error
     return [_Stored(path, file, name) for name in file.keys()]  # noqa: SIM118, not a mapping
 
 

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save
 
 from pipeline.errors import CheckpointError, DamagedCheckpointError
+from pipeline.files import naming
 
 FORMAT = 1
 KEPT = 2
@@ -40,13 +41,19 @@ class Progress:
 def write(folder: Path, progress: Progress, state: dict[str, torch.Tensor]) -> Path:
     """Write a checkpoint into ``folder`` and drop all but the last two; return its path."""
     final = folder / f"step-{progress.step:08d}"
+    for unfinished in folder.glob("step-*.partial"):
+        shutil.rmtree(unfinished)
     partial = folder / f"{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     content = save({name: tensor.cpu().contiguous() for name, tensor in state.items()})
-    _write_synced(partial / "state.safetensors", content)
     meta = {"format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), **asdict(progress)}
-    _write_synced(partial / "checkpoint.json", json.dumps(meta, indent=1).encode())
+    try:
+        _write_synced(partial / "state.safetensors", content)
+        _write_synced(partial / "checkpoint.json", json.dumps(meta, indent=1).encode())
+    except OSError:
+        # A full disk: what was begun would only take room.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if final.exists():
         shutil.rmtree(final)
     partial.rename(final)
@@ -70,15 +77,16 @@ def read(path: Path, run_hash: str) -> tuple[Progress, dict[str, torch.Tensor]]:
     try:
         meta = json.loads((path / "checkpoint.json").read_text())
         content = (path / "state.safetensors").read_bytes()
-    except (FileNotFoundError, ValueError) as error:
+        made_as, sha256 = meta.pop("format"), meta.pop("sha256")
+        if made_as != FORMAT:
+            raise DamagedCheckpointError(f"{path}: not a checkpoint of format {FORMAT}; delete it")
+        progress = Progress(**meta)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedCheckpointError(f"{path}: damaged checkpoint ({error}); delete it") from error
-    if meta.pop("format", None) != FORMAT:
-        raise DamagedCheckpointError(f"{path}: not a checkpoint of format {FORMAT}; delete it")
-    if hashlib.sha256(content).hexdigest() != meta.pop("sha256"):
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedCheckpointError(
             f"{path}/state.safetensors: damaged, its sha256 is not the one written; delete {path}"
         )
-    progress = Progress(**meta)
     if progress.run_hash != run_hash:
         raise CheckpointError(
             f"{path}: checkpoint of another configuration or corpus ({progress.run_hash[:12]}, "
@@ -88,7 +96,7 @@ def read(path: Path, run_hash: str) -> tuple[Progress, dict[str, torch.Tensor]]:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

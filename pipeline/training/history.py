@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.files import naming, write_text
 from pipeline.reporting.figures import draw_training
 from pipeline.reporting.results import History as Curve
 
@@ -20,24 +21,26 @@ class History:
         """Open ``path``, keeping the records up to ``last_step``."""
         self.path = path
         self.records = [r for r in _read(path) if r["step"] <= last_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w")
-        for record in self.records:
-            self._file.write(json.dumps(record) + "\n")
+        # In one step: a process killed before the next checkpoint must not lose the older records.
+        write_text(path, "".join(map(_line, self.records)))
+        self._file = path.open("a")
 
     def add(self, record: dict[str, Any]) -> None:
         """Append one record; it is on the disk after the next :meth:`sync`."""
         self.records.append(record)
-        self._file.write(json.dumps(record) + "\n")
+        with naming(self.path):
+            self._file.write(_line(record))
 
     def sync(self) -> None:
         """Put all records on the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Write what is left and close the file."""
-        self._file.close()
+        with naming(self.path):
+            self._file.close()
 
     def plotted(self) -> bytes:
         """The losses so far as a picture, a PNG."""
@@ -57,6 +60,10 @@ class History:
     def column(self, key: str) -> list[Any]:
         """The values of ``key`` in step order, from the records that have it."""
         return [record[key] for record in self.records if key in record]
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
