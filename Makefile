@@ -22,11 +22,13 @@ environment: .venv/.installed
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: requirements.lock | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@echo "Installing the environment into .venv (once; some minutes)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
 .venv/.installed-test: requirements-test.lock .venv/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-test.lock
+	@echo "Installing the test tools into .venv (once)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement requirements-test.lock
 	@touch $@
 
 test: .venv/.installed-test
