@@ -33,9 +33,15 @@ Stage = Callable[..., Done]
 
 @pytest.fixture
 def stage(
-    overrides: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Stage:
+    overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Stage]:
     """Runs a stage's command line in this process, which has the libraries loaded already."""
+    folder = tmp_path / "working_directory"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command line sets it; this restores it
     torch.set_num_threads(1)
 
@@ -51,7 +57,8 @@ def stage(
         assert isinstance(code, int)
         return Done([], code, *capfd.readouterr())
 
-    return run
+    yield run
+    assert list(folder.iterdir()) == [], "left in the working directory"
 
 
 @pytest.fixture

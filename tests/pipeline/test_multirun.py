@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +22,9 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def multirun(overrides: list[str], tmp_path: Path):
+def multirun(
+    overrides: list[str], results: Path, tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs ``python -m pipeline.train --multirun`` in an empty folder; runs name themselves."""
     unnamed = [override for override in overrides if not override.startswith("run=")]
     folder = tmp_path / "empty"
@@ -36,7 +39,7 @@ def multirun(overrides: list[str], tmp_path: Path):
             text=True,
             timeout=120,
         )
-        assert list(folder.iterdir()) == [], "left in the working directory"
+        assert [*folder.iterdir(), *results.rglob(".hydra")] == [], "left by Hydra"
         return done
 
     return run
