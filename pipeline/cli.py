@@ -9,7 +9,6 @@ A user's mistake ends as one line on the standard error and an exit code that is
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import errno
 import os
 import sys
@@ -100,6 +99,9 @@ def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] 
     def application(composed: DictConfig) -> None:
         name = "a run"
         try:
+            if stage == "partition":
+                # A plan by hand is a plan alone, whatever the run would train.
+                composed.train = None
             config = resolve(composed)
             name = str(config.run)
             work(config)
@@ -131,9 +133,6 @@ def job_by_hand(config: Config, stage: str) -> Job[Any]:
     if stage == "report":
         content = frozen_report(load_sweep(config.tracking.sweep, config.results))
         return job_of(content, config.tracking.sweep)
-    if stage == "partition":
-        # A plan by hand is a plan alone, whatever the run would train.
-        config = dataclasses.replace(config, train=None)
     content = frozen(config, stage)
     job = job_of(content, config.tracking.sweep)
     folder = job.corpus_directory(job.run) if stage == "tokenize" else job.run_directory

@@ -85,8 +85,7 @@ def _default_run_name(config: schema.Config) -> str:
     """Name a run after its model; a hash tells apart the runs that change more than that."""
     if config.model.weights is None and _is_usual(config):
         return config.model.name
-    digest = hashlib.sha256(json.dumps(_run_slices(config), sort_keys=True).encode()).hexdigest()
-    return f"{config.model.name}-{digest[:8]}"
+    return f"{config.model.name}-{_run_hash(config)[:8]}"
 
 
 def _is_usual(config: schema.Config) -> bool:
@@ -97,12 +96,13 @@ def _is_usual(config: schema.Config) -> bool:
     except ConfigError:
         # The model is not in conf/, or cannot be trained as the default says.
         return False
-    return _run_slices(usual) == _run_slices(config)
+    return _run_hash(usual) == _run_hash(config)
 
 
-def _run_slices(config: schema.Config) -> list[dict[str, Any]]:
-    stages = ["partition", "train", "evaluate"] if config.train else ["partition"]
-    return [stage_slice(config, stage) for stage in stages]
+def _run_hash(config: schema.Config) -> str:
+    """What a run is: what it trains, or what it plans if it trains nothing."""
+    stage = "train" if config.train else "partition"
+    return slice_hash(stage, stage_slice(config, stage))
 
 
 @contextmanager

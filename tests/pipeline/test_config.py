@@ -126,6 +126,9 @@ def test_runs_without_a_name_are_told_apart():
     assert named is not None
     assert named.startswith("nano_3m-")
     assert compose(["model=nano_3m", "train.learning_rate=0.25"]).run != named
+    assert compose(["model=nano_3m", "evaluate.seed=7"]).run == "nano_3m"
+    assert compose(["model=nano_3m", "train=none"]).run == "nano_3m"
+    assert compose(["model=nano_3m", "train=none", "wafer=wse3"]).run != "nano_3m"
 
 
 def test_a_frozen_slice_that_was_edited_is_refused(tmp_path):
