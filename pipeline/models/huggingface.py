@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from pipeline.errors import TokenizerError
+from pipeline.errors import ModelError, TokenizerError
 from pipeline.files import naming, write_text
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.shape import CONFIG_FILE, hugging_face_config, read_shape
@@ -82,7 +82,8 @@ def export(
 
     The directory appears complete or not at all, and replaces an earlier one. Weights of more
     than ``shard_bytes`` are split into several files. Raises OSError for a failure of the system,
-    such as a full disk, and :class:`TokenizerError` if ``tokenizer_path`` holds no tokenizer.
+    such as a full disk, :class:`ModelError` if the weights cannot be written otherwise, and
+    :class:`TokenizerError` if ``tokenizer_path`` holds no tokenizer.
     """
     config = hugging_face_config(model)
     with _appearing_whole(directory) as partial:
@@ -123,11 +124,10 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
         # The library has no class of its own for what the system refuses, such as a full disk.
-        refusal = re.search(r"\(os error (\d+)\)", str(error))
-        if refusal is None:
-            raise
-        number = int(refusal[1])
-        raise OSError(number, os.strerror(number), str(path)) from error
+        if refusal := re.search(r"\(os error (\d+)\)", str(error)):
+            number = int(refusal[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise ModelError(f"{path}: the weights cannot be written: {error}") from error
 
 
 def _shards(

@@ -29,10 +29,12 @@ def write_corpus(
     (folder / "tokenizer.json").write_text("{}")
     manifest = {
         "format": 1,
+        "corpus": "numbers",
         "dtype": token_dtype(vocabulary).name,
         "vocabulary": vocabulary,
         "end_of_text": 0,
         "tokenizer_sha256": hashlib.sha256(b"{}").hexdigest(),
+        "inputs_sha256": "0" * 64,
         "splits": {"train": writer.close()},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
