@@ -91,6 +91,9 @@ def export(
             config |= _write_tokenizer(tokenizer_path, partial, model)
         _write_json(partial / CONFIG_FILE, config)
         write_weights(dict(decoder.named_parameters()), model, partial, shard_bytes)
+        for weights in partial.glob("*.safetensors"):
+            # The library makes files that their owner alone may read.
+            shutil.copymode(partial / CONFIG_FILE, weights)
 
 
 def write_weights(

@@ -335,3 +335,11 @@ def test_weights_of_another_size_are_refused(
         ModelError, match=r"tensor transformer\.h\.2\..* \(and 11 more\) is missing"
     ):
         from_directory(directory)
+
+
+def test_whoever_may_read_the_configuration_may_read_the_weights(
+    exported: Callable[..., tuple[Path, Decoder]],
+) -> None:
+    directory, _ = exported()
+    modes = {path.stat().st_mode for path in directory.iterdir()}
+    assert len(modes) == 1
