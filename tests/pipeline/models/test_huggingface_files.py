@@ -340,6 +340,6 @@ def test_weights_of_another_size_are_refused(
 def test_whoever_may_read_the_configuration_may_read_the_weights(
     exported: Callable[..., tuple[Path, Decoder]],
 ) -> None:
-    directory, _ = exported()
+    directory, _ = exported(Family.gpt2)
     modes = {path.stat().st_mode for path in directory.iterdir()}
     assert len(modes) == 1
