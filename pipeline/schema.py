@@ -37,7 +37,7 @@ class Precision(Enum):
 
 
 class Device(Enum):
-    """Where training runs; ``auto`` takes a GPU if there is one."""
+    """What computes; ``auto`` takes a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -45,10 +45,34 @@ class Device(Enum):
 
 
 class Execution(Enum):
-    """How training holds the parameters; ``auto`` takes what fits."""
+    """How training holds the parameters; ``auto`` takes resident when that fits, else streaming."""
 
     auto = "auto"
     resident = "resident"
+    streaming = "streaming"
+
+
+class Optimizer(Enum):
+    """The update rules of :mod:`pipeline.optimizers`."""
+
+    adamw = "adamw"
+    adamw8bit = "adamw8bit"
+    adafactor = "adafactor"
+
+
+class ClipBy(Enum):
+    """What ``gradient_clip`` limits: the gradient's global norm, or each tensor's update."""
+
+    norm = "norm"
+    update = "update"
+
+
+class Keep(Enum):
+    """What stays of the weights of a finished run."""
+
+    model = "model"
+    store = "store"
+    nothing = "nothing"
 
 
 @dataclass
@@ -175,15 +199,29 @@ class TrainConfig:
     beta1: float = MISSING
     beta2: float = MISSING
     epsilon: float = MISSING
+    optimizer: Optimizer = Optimizer.adamw
     gradient_clip: float | None = None
+    clip_by: ClipBy = ClipBy.norm
     precision: Precision = MISSING
     seed: int = MISSING
     validate_every: int = MISSING
     validation_sequences: int = MISSING
     checkpoint_every: int = MISSING
     log_every: int = MISSING
-    device: Device = Device.auto
     execution: Execution = Execution.auto
+    keep: Keep = Keep.model
+    record: bool = False
+
+
+@dataclass
+class DeviceConfig:
+    """What training may use of the machine (``conf/device/``); ``memory`` is like ``8GiB``.
+
+    No part of a run's hash: it changes how a run is done, not what it learns.
+    """
+
+    kind: Device = Device.auto
+    memory: str | None = None
 
 
 @dataclass
@@ -228,6 +266,7 @@ class Config:
     wafer: Wafer = MISSING
     partition: PartitionConfig = MISSING
     train: TrainConfig | None = None
+    device: DeviceConfig = field(default_factory=DeviceConfig)
     evaluate: EvaluateConfig = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -256,6 +295,7 @@ class TrainSlice:
 
     model: ModelConfig
     train: TrainConfig
+    device: DeviceConfig
     corpus: str
 
 
