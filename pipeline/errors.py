@@ -35,6 +35,22 @@ class TrainingError(OnewaferError):
     """Training cannot start or cannot go on, such as a loss that is not finite."""
 
 
+class BudgetError(TrainingError):
+    """A memory budget is smaller than the least that training needs."""
+
+
+class StoreError(OnewaferError):
+    """A parameter store cannot be opened or made: of another run, or no room for it."""
+
+
+class DamagedStoreError(StoreError):
+    """A file of a parameter store is missing, cut or altered; its data is not handed out."""
+
+
+class StoreInUseError(StoreError):
+    """Another process has the parameter store open."""
+
+
 class TrackingError(OnewaferError):
     """The database of runs cannot be prepared or written."""
 

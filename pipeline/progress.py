@@ -9,12 +9,13 @@ with Progress("train", total=400) as bar:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 LINE_SECONDS = 5.0
 """Seconds between plain lines."""
@@ -35,6 +36,18 @@ def byte_count(value: float) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+class _Bar(RichProgress):
+    """Rich's bar, with a line below it that goes on as wide as the terminal is."""
+
+    detail = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the line."""
+        yield from super().get_renderables()
+        if self.detail:
+            yield Text(self.detail, no_wrap=True, overflow="ellipsis")
 
 
 class Progress:
@@ -59,8 +72,8 @@ class Progress:
         self._console = Console(highlight=False)
         self._bar = self._rich_bar() if self._console.is_terminal else None
 
-    def _rich_bar(self) -> RichProgress:
-        bar = RichProgress(
+    def _rich_bar(self) -> _Bar:
+        bar = _Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[amount]}"),
@@ -103,6 +116,14 @@ class Progress:
         if say or time.monotonic() - self._shown >= interval:
             self._render()
 
+    def detail(self, line: str) -> None:
+        """Show what goes on until the next update: below the bar, or as a plain line at times."""
+        if self._bar:
+            self._bar.detail = line
+        elif time.monotonic() - self._shown >= LINE_SECONDS:
+            self._shown = time.monotonic()
+            print(line, flush=True)
+
     def say(self, line: str) -> None:
         """Print ``line``, above the bar if there is one."""
         if self._bar:
@@ -113,6 +134,7 @@ class Progress:
     def _render(self) -> None:
         self._shown, self._pending = time.monotonic(), False
         if self._bar:
+            self._bar.detail = ""
             task = self._bar.task_ids[0]
             self._bar.update(task, completed=self.done, amount=self._amount(), words=self.words)
         else:

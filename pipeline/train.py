@@ -1,16 +1,18 @@
 """The train stage: a model learns the tokens of a corpus.
 
     python -m pipeline.train model=nano_3m
+    python -m pipeline.train model=gptneox_20b train=streamed device.memory=8GiB
     python -m pipeline.train --multirun model=nano_1m,nano_3m hydra/launcher=joblib
 
-Writes a Hugging Face model directory, ``metrics.json`` and ``history.jsonl`` to the run's
-folder. Started again, it goes on from its last checkpoint.
+Writes ``metrics.json``, ``history.jsonl`` and, with ``train.keep=model``, a Hugging Face model
+directory to the run's folder. Started again, it goes on from where it was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,106 +21,166 @@ from filelock import FileLock
 from pipeline.cli import job_by_hand, stage_main
 from pipeline.corpus.shards import TokenSplit, content_sha256, read_manifest
 from pipeline.corpus.vocabulary import check_vocabulary
-from pipeline.errors import TrainingError
+from pipeline.errors import BudgetError, StoreError, TrainingError
 from pipeline.files import write_bytes, write_json
 from pipeline.job import Job
 from pipeline.models import huggingface
-from pipeline.models.decoder import Decoder, allocate
-from pipeline.models.initialization import initialize
 from pipeline.models.shape import parameter_count
-from pipeline.schema import Config, Device, TrainSlice
+from pipeline.reporting.figures import draw_timeline
+from pipeline.schema import Config, Device, Keep, TrainSlice
+from pipeline.streaming.disk import require_disk
+from pipeline.streaming.forecast import Forecast
+from pipeline.streaming.plan import ResidentPlan, StreamingPlan
+from pipeline.streaming.trace import write_chrome_trace
 from pipeline.tokenize import run as tokenize
 from pipeline.tracking import training_logger
+from pipeline.training import record_card
 from pipeline.training.batches import Batches, in_order
-from pipeline.training.execution import Resident
-from pipeline.training.history import History
+from pipeline.training.build import Place, build, choose_plan, foretell
+from pipeline.training.execution import Execution, Streaming
 from pipeline.training.loop import TrainingLoop
-from pipeline.training.memory import available_bytes, require_resident_fits
+from pipeline.training.memory import memory_budget_bytes
 from pipeline.training.metrics import summarize
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that can start: its plan, what that is forecast to take, and its loop."""
+
+    plan: ResidentPlan | StreamingPlan
+    forecast: Forecast | None
+    loop: TrainingLoop
 
 
 def run(job: Job[TrainSlice]) -> None:
     """Train to the last step and write the results of the run."""
     started = time.perf_counter()
-    budget_bytes = available_bytes()
-    device = choose_device(job.config.train.device)
-    loop = prepare(job, device, budget_bytes)
-    execution = loop.execution
+    device = choose_device(job.config.device.kind)
+    if is_finished(job):
+        return
+    try:
+        prepared = prepare(job, device)
+    except (BudgetError, StoreError) as error:
+        if not job.config.train.record:
+            raise
+        record_card.skip(job, str(error))
+        return
+    loop, execution = prepared.loop, prepared.loop.execution
     manifest = read_manifest(job.corpus_directory(job.config.corpus))
     with training_logger(job, execution.name, device.type, manifest) as logger:
         loop.run(logger)
         first = loop.first_step_ended
         metrics = summarize(
             job,
-            loop.history,
-            execution.name,
+            loop,
+            prepared.plan,
+            prepared.forecast,
             device.type,
-            train_seconds=loop.progress.train_seconds,
             seconds_to_first_step=None if first is None else first - started,
-            memory_budget_bytes=budget_bytes,
         )
-        model_directory = export(job, execution.decoder(), loop.history)
+        files = write_results(job, loop)
+        weights = keep_weights(job, execution)
         write_json(job.run_directory / "metrics.json", metrics)
-        files = [job.run_directory / name for name in ("history.jsonl", "loss.png")]
-        logger.finish(metrics, files, model_directory)
+        if job.config.train.record:
+            record_card.write_card(job, metrics, loop.history, execution.resumed_after_kill)
+        logger.finish(metrics, files, weights)
+    execution.finish(keep_store=job.config.train.keep is Keep.store)
     print(
         f"{job.run}: {metrics['steps']} steps, {metrics['tokens']:,} tokens, validation loss "
         f"{metrics['validation_loss']:.4f}, {metrics['tokens_per_second']:,.0f} tokens/s "
-        f"(measured); model in {model_directory}",
+        f"(measured); {'weights in ' + str(weights) if weights else 'no weights kept'}",
         flush=True,
     )
 
 
-def prepare(job: Job[TrainSlice], device: torch.device, budget_bytes: int) -> TrainingLoop:
-    """Check that the run can start, and build its loop at its last checkpoint."""
-    model, train = job.config.model, job.config.train
-    corpus = job.corpus_directory(job.config.corpus)
+def is_finished(job: Job[TrainSlice]) -> bool:
+    """Whether a streamed run has ended and its store is gone, so that nothing is left to do."""
+    metrics = job.trained_metrics()
+    if metrics is None or metrics["config_hash"] != job.hash:
+        return False
+    train = job.config.train
+    kept = train.keep is not Keep.model or (job.run_directory / "model").exists()
+    if metrics["execution"] != "streaming" or not kept:
+        return False
+    print(f"{job.run}: finished already; delete {job.run_directory} to train it again", flush=True)
+    return True
+
+
+def prepare(job: Job[TrainSlice], device: torch.device) -> Prepared:
+    """Check that the run can start, say what it will take, and build its loop where it was left.
+
+    Raises :class:`BudgetError` or :class:`StoreError` for too little memory or disk.
+    """
+    config, train = job.config, job.config.train
+    corpus = job.corpus_directory(config.corpus)
     split = TokenSplit.open(corpus, "train")
-    check_vocabulary(split.vocabulary, model.vocabulary)
-    require_resident_fits(model, train, budget_bytes)
+    check_vocabulary(split.vocabulary, config.model.vocabulary)
     batches = Batches(split, train.sequence_length, train.global_batch, train.seed)
     held_out = TokenSplit.open(corpus, "validation")
     limit = train.validation_sequences
     validation = list(in_order(held_out, train.sequence_length, train.micro_batch, limit))
     print(
-        f"{job.run}: {model.name}, {parameter_count(model):,} parameters, {train.steps} steps of "
-        f"{train.global_batch * train.sequence_length:,} tokens, {train.precision.value} on "
-        f"{device.type}",
+        f"{job.run}: {config.model.name}, {parameter_count(config.model):,} parameters, "
+        f"{train.steps} steps of {train.global_batch * train.sequence_length:,} tokens, "
+        f"{train.precision.value} on {device.type}",
         flush=True,
     )
-    execution = Resident(new_decoder(job.config), train, device)
+    plan = choose_plan(config, memory_budget_bytes(config.device))
     tokens_sha256 = content_sha256(read_manifest(corpus))
     folder = job.checkpoint_directory(tokens_sha256)
+    forecast = state(job, plan, folder)
     run_hash = hashlib.sha256(f"{job.hash} {tokens_sha256}".encode()).hexdigest()
-    return TrainingLoop(execution, train, batches, validation, folder, run_hash)
+    execution = build(config, plan, Place(device, folder, run_hash))
+    loop = TrainingLoop(execution, train, batches, validation, folder, run_hash)
+    return Prepared(plan, forecast, loop)
 
 
-def new_decoder(config: TrainSlice) -> Decoder:
-    """The decoder before its first step: seeded, or with a checkpoint's weights."""
-    decoder = allocate(config.model)
-    if config.model.weights is None:
-        initialize(decoder, config.train.seed)
-    else:
-        huggingface.load_weights(decoder, Path(config.model.weights))
-    return decoder
+def state(
+    job: Job[TrainSlice], plan: ResidentPlan | StreamingPlan, folder: Path
+) -> Forecast | None:
+    """Say what the run will take before it starts; refuse it if the disk cannot hold it."""
+    for line in plan.lines():
+        print(f"  {line}", flush=True)
+    if isinstance(plan, ResidentPlan):
+        return None
+    require_disk(plan, folder)
+    forecast = foretell(job.config, plan, job.results)
+    for line in forecast.lines():
+        print(f"  {line}", flush=True)
+    return forecast
 
 
 def choose_device(device: Device) -> torch.device:
     """The device to train on; raise :class:`TrainingError` if there is no such one."""
     if device is Device.cuda and not torch.cuda.is_available():
-        raise TrainingError("train.device: cuda, but torch finds no GPU; use auto or cpu")
+        raise TrainingError("device.kind: cuda, but torch finds no GPU; use auto or cpu")
     cuda = device is Device.cuda or (device is Device.auto and torch.cuda.is_available())
     return torch.device("cuda" if cuda else "cpu")
 
 
-def export(job: Job[TrainSlice], decoder: Decoder, history: History) -> Path:
-    """Write the Hugging Face directory, the history and its picture to the run's folder."""
-    tokenizer = job.corpus_directory(job.config.corpus) / "tokenizer.json"
-    directory = job.run_directory / "model"
-    huggingface.export(decoder, job.config.model, directory, tokenizer)
-    write_bytes(job.run_directory / "history.jsonl", history.path.read_bytes())
-    write_bytes(job.run_directory / "loss.png", history.plotted())
-    return directory
+def write_results(job: Job[TrainSlice], loop: TrainingLoop) -> list[Path]:
+    """Write the history, its picture and the timeline of the last step to the run's folder."""
+    folder = job.run_directory
+    write_bytes(folder / "history.jsonl", loop.history.path.read_bytes())
+    write_bytes(folder / "loss.png", loop.history.plotted())
+    files = [folder / "history.jsonl", folder / "loss.png"]
+    if loop.last_spans and isinstance(loop.execution, Streaming):
+        title = f"{job.run}, step {loop.progress.step}"
+        write_chrome_trace(loop.last_spans, folder / "timeline.json", title)
+        write_bytes(folder / "timeline.png", draw_timeline(loop.last_spans))
+        files += [folder / "timeline.json", folder / "timeline.png"]
+    return files
+
+
+def keep_weights(job: Job[TrainSlice], execution: Execution) -> Path | None:
+    """Leave of the weights what ``train.keep`` says; return where it lies."""
+    train = job.config.train
+    if train.keep is Keep.model:
+        tokenizer = job.corpus_directory(job.config.corpus) / "tokenizer.json"
+        directory = job.run_directory / "model"
+        huggingface.export_parts(execution.parts(), job.config.model, directory, tokenizer)
+        return directory
+    return execution.folder if train.keep is Keep.store else None
 
 
 def tokenize_if_missing(config: Config) -> None:

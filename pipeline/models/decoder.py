@@ -30,8 +30,8 @@ class Embedding(nn.Module):
         self.positions = nn.Embedding(model.positions, model.hidden) if learned else None
 
     def forward(self, tokens_bt: Tensor) -> Tensor:
-        """tokens_bt -> x_btd."""
-        x_btd = self.tokens(tokens_bt)
+        """tokens_bt -> x_btd, in fp32 whatever the type of the weights."""
+        x_btd = self.tokens(tokens_bt).float()
         if self.positions is None:
             return x_btd
         return x_btd + self.positions.weight[: tokens_bt.shape[1]]

@@ -1,36 +1,101 @@
 """Models in and out of Hugging Face's format: ``config.json``, safetensors and tokenizer files.
 
 What :func:`export` writes, ``AutoModelForCausalLM`` and ``AutoTokenizer`` open; what
-``save_pretrained`` writes for GPT-2, GPT-J and GPT-NeoX, :func:`from_directory` reads.
+``save_pretrained`` writes for GPT-2, GPT-J and GPT-NeoX, :func:`from_directory` reads. Models
+larger than memory go either way part by part: :func:`export_parts` and :class:`Checkpoint`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from pipeline.errors import ModelError, TokenizerError
+from pipeline.errors import TokenizerError
 from pipeline.files import naming, write_text
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.shape import CONFIG_FILE, hugging_face_config, read_shape
-from pipeline.models.stored_tensors import INDEX_FILE, WEIGHTS_FILE, StoredTensors
-from pipeline.models.tensor_names import Rule, rules
+from pipeline.models.stored_tensors import StoredTensors
+from pipeline.models.tensor_names import rules
+from pipeline.models.weight_files import Part, stored_shapes, write_parts
+from pipeline.models.whole_directory import appearing_whole
 from pipeline.schema import ModelConfig
+from pipeline.streaming.layout import TIED, part_names
 
 END_OF_TEXT = "<|endoftext|>"
 SHARD_BYTES = 5 * 10**9
+
+
+class Checkpoint:
+    """The weights in a Hugging Face directory, read in any order, a parameter at a time.
+
+    ``parameters`` lists those of each part by their full names. Raises :class:`ModelError` on
+    opening, before any weight is read, if a tensor is missing, unexpected or of another shape, or
+    a file is missing or damaged.
+    """
+
+    def __init__(self, model: ModelConfig, directory: Path) -> None:
+        self.model = model
+        self._stored = StoredTensors.open(directory, model.family)
+        parts = stored_shapes(model)
+        self._stored.check(
+            {
+                theirs: shape
+                for shapes in parts.values()
+                for stored in shapes.values()
+                for theirs, shape in stored.items()
+            }
+        )
+        self.parameters = {part: list(shapes) for part, shapes in parts.items()}
+        self._rules = {rule.ours: rule for rule in rules(model)}
+
+    @property
+    def matrix_dtype(self) -> torch.dtype:
+        """The type of the matrices, by that of the token embedding."""
+        return self._stored.dtype(self._rules[TIED].theirs[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parameters as they are stored."""
+        return self._stored.nbytes
+
+    def read(self, part: str) -> dict[str, Tensor]:
+        """A part's parameters by their full names; see :meth:`read_parameter`."""
+        return {name: self.read_parameter(name) for name in self.parameters[part]}
+
+    def read_parameter(self, name: str) -> Tensor:
+        """One parameter by its full name, in the type it is stored in; may be a transposed view."""
+        rule = self._rules[name]
+        tensors = [self._stored.read(theirs) for theirs in rule.theirs]
+        return rule.conversion.load(tensors, self.model.heads)
+
+
+def read_part(model: ModelConfig, directory: Path, part: str) -> dict[str, Tensor]:
+    """The parameters of one part; see :class:`Checkpoint`, which serves for more than one."""
+    return Checkpoint(model, directory).read(part)
+
+
+def read_parts(model: ModelConfig, directory: Path) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Name and parameters of each part in the order of a forward pass, all checked before.
+
+    Whoever lets go of a part before asking for the next has one in memory at a time.
+    """
+    checkpoint = Checkpoint(model, directory)
+    for part in part_names(model):
+        yield part, checkpoint.read(part)
+
+
+def read_weights(model: ModelConfig, directory: Path) -> Iterator[tuple[str, Tensor]]:
+    """Our name and value of each parameter, one in memory at a time, all checked before."""
+    checkpoint = Checkpoint(model, directory)
+    for rule in rules(model):
+        yield rule.ours, checkpoint.read_parameter(rule.ours)
 
 
 def from_directory(directory: Path) -> tuple[ModelConfig, Decoder]:
@@ -44,31 +109,12 @@ def from_directory(directory: Path) -> tuple[ModelConfig, Decoder]:
 def load_weights(decoder: Decoder, directory: Path) -> None:
     """Fill every parameter from the safetensors files of ``directory``, of any float type.
 
-    Raises :class:`ModelError` before the first parameter changes if a tensor is missing,
-    unexpected or of another shape, or a file is missing or damaged.
+    Raises :class:`ModelError` before the first parameter changes, as :class:`Checkpoint` does.
     """
     parameters = dict(decoder.named_parameters())
     for name, tensor in read_weights(decoder.config, directory):
         with torch.no_grad():
             parameters[name].copy_(tensor)
-
-
-def read_weights(model: ModelConfig, directory: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield our name and value of each parameter, one in memory at a time, all checked before."""
-    stored = StoredTensors.open(directory, model.family)
-    with torch.device("meta"):
-        shapes = dict(Decoder(model).named_parameters())
-    table = list(rules(model))
-    stored.check(
-        {
-            theirs: tuple(tensor.shape)
-            for rule in table
-            for theirs, tensor in _stored_as(rule, shapes[rule.ours], model)
-        }
-    )
-    for rule in table:
-        tensors = [stored.read(theirs) for theirs in rule.theirs]
-        yield rule.ours, rule.conversion.load(tensors, model.heads)
 
 
 def export(
@@ -78,79 +124,43 @@ def export(
     tokenizer_path: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write ``decoder`` as a Hugging Face directory, with the tokenizer if there is one.
-
-    The directory appears complete or not at all, and replaces an earlier one. Weights of more
-    than ``shard_bytes`` are split into several files. Raises OSError for a failure of the system,
-    such as a full disk, :class:`ModelError` if the weights cannot be written otherwise, and
-    :class:`TokenizerError` if ``tokenizer_path`` holds no tokenizer.
-    """
-    config = hugging_face_config(model)
-    with _appearing_whole(directory) as partial:
-        if tokenizer_path is not None:
-            config |= _write_tokenizer(tokenizer_path, partial, model)
-        _write_json(partial / CONFIG_FILE, config)
-        write_weights(dict(decoder.named_parameters()), model, partial, shard_bytes)
-        for weights in partial.glob("*.safetensors"):
-            # The library makes files that their owner alone may read.
-            shutil.copymode(partial / CONFIG_FILE, weights)
+    """Write ``decoder`` as :func:`export_parts` does."""
+    parts = (
+        (part, dict(decoder.get_submodule(part).named_parameters(prefix=part)))
+        for part in part_names(model)
+    )
+    export_parts(parts, model, directory, tokenizer_path, shard_bytes)
 
 
-def write_weights(
-    parameters: Mapping[str, Tensor],
+def export_parts(
+    parts: Iterable[Part],
     model: ModelConfig,
     directory: Path,
+    tokenizer_path: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write the safetensors files of our ``parameters``; one shard in memory at a time."""
-    shards = _shards(parameters, model, shard_bytes)
-    files: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        name = WEIGHTS_FILE
-        if len(shards) > 1:
-            name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {
-            theirs: tensor.cpu().contiguous()
-            for rule in shard
-            for theirs, tensor in _stored_as(rule, parameters[rule.ours].detach(), model)
-        }
-        _save(tensors, directory / name)
-        files |= dict.fromkeys(tensors, name)
-    if len(shards) > 1:
-        total = sum(tensor.nbytes for tensor in parameters.values())
-        index = {"metadata": {"total_size": total}, "weight_map": files}
-        _write_json(directory / INDEX_FILE, index)
+    """Write a Hugging Face directory from a stream of parts, with the tokenizer if there is one.
 
+    ``parts`` gives each part once, in any order, with its parameters by their full names; no more
+    than one part and one tensor in its stored layout are in memory. The directory appears complete
+    or not at all, and replaces an earlier one; weights of more than ``shard_bytes`` are split into
+    several files.
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        # The library has no class of its own for what the system refuses, such as a full disk.
-        if refusal := re.search(r"\(os error (\d+)\)", str(error)):
-            number = int(refusal[1])
-            raise OSError(number, os.strerror(number), str(path)) from error
-        raise ModelError(f"{path}: the weights cannot be written: {error}") from error
+    Matrices keep their type, bf16 or fp32, which ``config.json`` states, and vectors are fp32: by
+    default transformers opens all in the stated type, and with ``dtype=torch.float32`` it opens
+    the very values given here, as this module does.
 
-
-def _shards(
-    parameters: Mapping[str, Tensor], model: ModelConfig, shard_bytes: int
-) -> list[list[Rule]]:
-    """Split the parameters, in order, into as few files as ``shard_bytes`` allows."""
-    shards: list[list[Rule]] = []
-    free = 0
-    for rule in rules(model):
-        size = parameters[rule.ours].nbytes
-        if not shards or size > free:
-            shards.append([])
-            free = shard_bytes
-        shards[-1].append(rule)
-        free -= size
-    return shards
-
-
-def _stored_as(rule: Rule, ours: Tensor, model: ModelConfig) -> Iterator[tuple[str, Tensor]]:
-    yield from zip(rule.theirs, rule.conversion.store(ours, model.heads), strict=True)
+    Raises OSError for a failure of the system, such as a full disk, :class:`TokenizerError` if
+    ``tokenizer_path`` holds no tokenizer, and ValueError for parts that are not those of ``model``.
+    """
+    config = hugging_face_config(model)
+    with appearing_whole(directory) as partial:
+        if tokenizer_path is not None:
+            config |= _write_tokenizer(tokenizer_path, partial, model)
+        matrices = write_parts(parts, model, partial, shard_bytes)
+        # Every release of transformers reads this key; the new ones write it as "dtype".
+        config["torch_dtype"] = str(matrices).removeprefix("torch.")
+        _write_json(partial / CONFIG_FILE, config)
 
 
 def _write_tokenizer(source: Path, directory: Path, model: ModelConfig) -> dict[str, Any]:
@@ -174,27 +184,3 @@ def _write_tokenizer(source: Path, directory: Path, model: ModelConfig) -> dict[
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-@contextmanager
-def _appearing_whole(directory: Path) -> Iterator[Path]:
-    """Give a folder beside ``directory`` to write in, and rename it once it is complete."""
-    partial = directory.with_name(f".{directory.name}.partial")
-    replaced = directory.with_name(f".{directory.name}.replaced")
-    _settle(directory, partial, replaced)  # after a run that was killed
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if directory.exists():
-            directory.rename(replaced)
-        partial.rename(directory)
-    finally:
-        _settle(directory, partial, replaced)
-
-
-def _settle(directory: Path, partial: Path, replaced: Path) -> None:
-    """Leave ``directory`` alone; an earlier one comes back if nothing has taken its place."""
-    if replaced.exists() and not directory.exists():
-        replaced.rename(directory)
-    for folder in (partial, replaced):
-        shutil.rmtree(folder, ignore_errors=True)

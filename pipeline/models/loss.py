@@ -53,21 +53,35 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         weight_vd = weight_vd.detach().requires_grad_()
         bias_v = None if bias_v is None else bias_v.detach().requires_grad_()
         shared = [weight_vd] if bias_v is None else [weight_vd, bias_v]
-        shared_gradients = [torch.zeros_like(parameter) for parameter in shared]
+        sums: list[Tensor] = []
         for start in range(0, len(targets_n), chunk_tokens):
             chunk = slice(start, start + chunk_tokens)
             x_cd = x_nd[chunk].detach().requires_grad_()
             with torch.enable_grad():
                 loss = _summed(x_cd, weight_vd, bias_v, targets_n[chunk]) / len(targets_n)
             x_gradient[chunk], *gradients = torch.autograd.grad(loss, [x_cd, *shared])
-            torch._foreach_add_(shared_gradients, gradients)
+            sums = _accumulated(sums, gradients, last=start + chunk_tokens >= len(targets_n))
             total += loss.detach()
-        ctx.save_for_backward(x_gradient, *shared_gradients)
+        ctx.save_for_backward(x_gradient, *sums)
+        ctx.types = [parameter.dtype for parameter in shared]
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradients by the loss's own."""
-        x, weight, *bias = (gradient * saved for saved in ctx.saved_tensors)
+        scaled = ctx.saved_tensors
+        if gradient.item() != 1.0:  # the gradient of a large matrix is not copied for nothing
+            scaled = tuple(gradient * saved for saved in scaled)
+        x, *shared = scaled
+        weight, *bias = (g.to(dtype) for g, dtype in zip(shared, ctx.types, strict=True))
         return x, weight, bias[0] if bias else None, None, None
+
+
+def _accumulated(sums: list[Tensor], gradients: list[Tensor], last: bool) -> list[Tensor]:
+    """Add a chunk's gradients to those before, in fp32; a single chunk's stay as they are."""
+    if not sums:
+        return gradients if last else [gradient.float() for gradient in gradients]
+    for summed, gradient in zip(sums, gradients, strict=True):
+        summed.add_(gradient)
+    return sums

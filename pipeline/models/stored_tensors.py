@@ -7,19 +7,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+import torch
 from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.models.families import TRAITS
+from pipeline.models.safetensors_file import TYPES, Entry, read_header, read_tensor
 from pipeline.schema import Family
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
-
-FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 
 # What precedes a name where the head was saved too, and is absent where it was not.
 _PREFIXES = {
@@ -33,11 +31,11 @@ _BUFFERS = re.compile(r"\.(attn|attention)\.(bias|masked_bias|embed_positions)$|
 
 @dataclass(frozen=True)
 class _Stored:
-    """One tensor: the open file that holds it, and its name there."""
+    """One tensor: the file that holds it, its name there, and its type, shape and place."""
 
     path: Path
-    file: Any  # an open safetensors file; the library exports no type for it
     name: str
+    entry: Entry
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class StoredTensors:
 
     @classmethod
     def open(cls, directory: Path, family: Family) -> StoredTensors:
-        """Open the files; raise :class:`ModelError` where one is missing or damaged."""
+        """Read the headers; raise :class:`ModelError` where a file is missing or damaged."""
         stored = [tensor for path in _weight_files(directory) for tensor in _tensors_in(path)]
         whole_names = _whole_names((tensor.name for tensor in stored), family)
         tensors = {whole_names[t.name]: t for t in stored if t.name in whole_names}
@@ -68,24 +66,29 @@ class StoredTensors:
             self._check_one(self.tensors[name], shape)
 
     def read(self, name: str) -> Tensor:
-        """Read one tensor."""
+        """Read one tensor, in the type it is stored in; raises OSError, which names the file."""
         stored = self.tensors[name]
-        try:
-            return stored.file.get_tensor(stored.name)
-        except SafetensorError as error:
-            raise ModelError(f"{stored.path}: tensor {stored.name}: {error}") from error
+        return read_tensor(stored.path, stored.name, stored.entry)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The type that a tensor is stored in."""
+        return TYPES[self.tensors[name].entry.type]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all tensors."""
+        return sum(stored.entry.nbytes for stored in self.tensors.values())
 
     def _check_one(self, stored: _Stored, shape: tuple[int, ...]) -> None:
-        header = stored.file.get_slice(stored.name)
-        if tuple(header.get_shape()) != shape:
+        if stored.entry.shape != shape:
             raise ModelError(
-                f"{stored.path}: tensor {stored.name} has shape {tuple(header.get_shape())};"
+                f"{stored.path}: tensor {stored.name} has shape {stored.entry.shape};"
                 f" config.json asks for {shape}"
             )
-        if header.get_dtype() not in FLOAT_TYPES:
+        if stored.entry.type not in TYPES:
             raise ModelError(
-                f"{stored.path}: tensor {stored.name} is of type {header.get_dtype()}; supported"
-                f" are {', '.join(FLOAT_TYPES)}"
+                f"{stored.path}: tensor {stored.name} is of type {stored.entry.type}; supported"
+                f" are {', '.join(TYPES)}"
             )
 
 
@@ -107,11 +110,7 @@ def _weight_files(directory: Path) -> list[Path]:
 
 
 def _tensors_in(path: Path) -> list[_Stored]:
-    try:
-        file = safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors: {error}; make it anew") from error
-    return [_Stored(path, file, name) for name in file.keys()]  # noqa: SIM118, not a mapping
+    return [_Stored(path, name, entry) for name, entry in read_header(path).items()]
 
 
 def _whole_names(names: Iterable[str], family: Family) -> dict[str, str]:

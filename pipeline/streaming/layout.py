@@ -13,13 +13,15 @@ from typing import Literal
 import torch
 from torch import nn
 
-from pipeline.models.decoder import Decoder, Embedding, Head, Layer
+from pipeline.models.decoder import Embedding, Head, Layer
 from pipeline.optimizers import state_specs, weight_dtype
-from pipeline.schema import ClipBy, ModelConfig, TrainConfig
+from pipeline.schema import ClipBy, ModelConfig, Precision, TrainConfig
 
 Plane = Literal["weights", "state", "gradient"]
 
 EMBEDDING, HEAD = "embedding", "head"
+TIED = "embedding.tokens.weight"
+"""The matrix that a tied head borrows."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,22 @@ def parameter_shapes(model: ModelConfig) -> dict[str, dict[str, tuple[int, ...]]
 
 def part_layouts(model: ModelConfig, train: TrainConfig) -> dict[str, PartLayout]:
     """The layout of every part, in the order of a forward pass."""
-    spooled = train.clip_by is ClipBy.norm and train.gradient_clip is not None
-    return {
-        part: PartLayout(part, _planes(shapes, train, spooled))
-        for part, shapes in parameter_shapes(model).items()
-    }
+    layouts = {}
+    for part, shapes in parameter_shapes(model).items():
+        planes = _planes(shapes, train)
+        if gradients_are_spooled(train):
+            planes["gradient"] = _gradients(planes["weights"], train)
+        layouts[part] = PartLayout(part, planes)
+    return layouts
+
+
+def gradients_are_spooled(train: TrainConfig) -> bool:
+    """Whether all gradients must be there before the first update: for the global norm."""
+    return train.clip_by is ClipBy.norm and train.gradient_clip is not None
 
 
 def _planes(
-    shapes: dict[str, tuple[int, ...]], train: TrainConfig, spooled: bool
+    shapes: dict[str, tuple[int, ...]], train: TrainConfig
 ) -> dict[Plane, tuple[TensorSpec, ...]]:
     weights = [
         TensorSpec(name, weight_dtype(train.optimizer, train.precision, shape), shape)
@@ -112,21 +121,22 @@ def _planes(
             train.optimizer, train.precision, shape
         ).items()
     ]
-    planes: dict[Plane, tuple[TensorSpec, ...]] = {
-        "weights": _aligned(weights),
-        "state": _aligned(state),
-    }
-    if spooled:
-        planes["gradient"] = tuple(
-            TensorSpec(spec.name, gradient_dtype(spec.dtype, train), spec.shape)
-            for spec in planes["weights"]
-        )
-    return planes
+    return {"weights": _aligned(weights), "state": _aligned(state)}
 
 
-def gradient_dtype(weight: torch.dtype, train: TrainConfig) -> torch.dtype:
-    """Of a parameter's gradient: sums over micro-batches are fp32, a single one is as computed."""
-    return weight if train.micro_batch == train.global_batch else torch.float32
+def gradients_are_fp32(train: TrainConfig) -> bool:
+    """Whether gradients are fp32: sums over micro-batches are, a single one's is as computed."""
+    return train.micro_batch != train.global_batch or train.precision is Precision.fp32
+
+
+def _gradients(weights: tuple[TensorSpec, ...], train: TrainConfig) -> tuple[TensorSpec, ...]:
+    fp32 = gradients_are_fp32(train)
+    return _aligned(
+        [
+            TensorSpec(spec.name, torch.float32 if fp32 else spec.dtype, spec.shape)
+            for spec in weights
+        ]
+    )
 
 
 def _aligned(specs: list[TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -134,6 +144,6 @@ def _aligned(specs: list[TensorSpec]) -> tuple[TensorSpec, ...]:
     return tuple(sorted(specs, key=lambda spec: -spec.dtype.itemsize))
 
 
-def loss_tied(model: ModelConfig) -> bool:
+def head_is_tied(model: ModelConfig) -> bool:
     """Whether the head borrows the embedding's matrix."""
     return part_template(model, HEAD).projection is None

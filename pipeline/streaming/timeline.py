@@ -59,6 +59,11 @@ class Timeline:
         with self._lock:
             self.spans = []
 
+    def taken(self) -> list[Span]:
+        """A copy of the spans of the step in progress."""
+        with self._lock:
+            return list(self.spans)
+
     def seconds(self, lane: Lane) -> float:
         """Sum of a lane's spans in the step in progress."""
         with self._lock:

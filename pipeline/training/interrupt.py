@@ -15,6 +15,11 @@ class StopRequest:
         self.signal_number: int | None = None
         self._previous: dict[int, Any] = {}
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return self.signal_number is not None
+
     def __enter__(self) -> StopRequest:
         # Only the main thread may set handlers; elsewhere signals act as they always did.
         if threading.current_thread() is threading.main_thread():

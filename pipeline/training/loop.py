@@ -7,19 +7,22 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
-from pipeline.errors import DamagedCheckpointError, Interrupted, TrainingError
+from pipeline.errors import Interrupted, TrainingError
 from pipeline.progress import Progress as ProgressBar
 from pipeline.schema import TrainConfig
-from pipeline.training import checkpoint
+from pipeline.streaming.engine import StepResult, StopAsked
+from pipeline.streaming.timeline import Span
 from pipeline.training.batches import Batches
 from pipeline.training.checkpoint import Progress
-from pipeline.training.execution import Execution, StepResult
+from pipeline.training.execution import Execution
 from pipeline.training.history import History
 from pipeline.training.interrupt import StopRequest
 from pipeline.training.schedule import learning_rate
+from pipeline.training.step_display import StepProgress
 from pipeline.training_logger import TrainingLogger
 
 
@@ -44,20 +47,17 @@ class TrainingLoop:
         self.progress = self._resume(run_hash)
         self.history = History(folder / "history.jsonl", self.progress.step)
         self.first_step_ended: float | None = None
+        self.last_spans: list[Span] = []
 
     def _resume(self, run_hash: str) -> Progress:
-        """Restore the newest checkpoint that is whole, or start at step 0."""
-        for path in reversed(checkpoint.steps(self.folder)):
-            try:
-                progress, state = checkpoint.read(path, run_hash)
-            except DamagedCheckpointError as error:
-                print(f"{error}; going on from the one before", flush=True)
-                continue
-            self.execution.restore(state)
-            torch.set_num_threads(progress.threads)
-            print(f"resuming after step {progress.step} of {self.train.steps}", flush=True)
-            return progress
-        return Progress(run_hash, 0, 0.0, torch.get_num_threads())
+        """Take up what the execution has kept, or start at step 0."""
+        progress = self.execution.resume()
+        if progress is None:
+            return Progress(run_hash, 0, 0.0, torch.get_num_threads())
+        # The order of a sum, and so its last bit, depends on the number of threads.
+        torch.set_num_threads(progress.threads)
+        print(f"resuming after step {progress.step} of {self.train.steps}", flush=True)
+        return progress
 
     def run(self, logger: TrainingLogger) -> None:
         """Train to the last step.
@@ -68,15 +68,15 @@ class TrainingLoop:
         first, last = self.progress.step + 1, self.train.steps
         self._log_again(logger)
         with StopRequest() as stop, ProgressBar("train", total=last, done=first - 1) as bar:
+            self.execution.show(StepProgress(bar, last, self.execution.layers))
             for step in range(first, last + 1):
-                self._step(step, logger, bar)
+                self._step(step, logger, bar, stop)
                 if step % self.train.validate_every == 0 or step == last:
                     self._validate(step, logger, bar)
-                if stop.signal_number is not None and step < last:
-                    self._save(step)
-                    self._stop(step, stop.signal_number)
+                if stop.asked and step < last:
+                    self._stop(f"at step {step}", stop)
                 if step % self.train.checkpoint_every == 0 or step == last:
-                    self._save(step)
+                    self._save()
         self.history.close()
 
     def _log_again(self, logger: TrainingLogger) -> None:
@@ -85,11 +85,15 @@ class TrainingLoop:
             values = {f"train/{key}": value for key, value in record.items() if key != "step"}
             logger.log_step(record["step"], values)
 
-    def _step(self, step: int, logger: TrainingLogger, bar: ProgressBar) -> None:
-        started = time.perf_counter()
+    def _step(self, step: int, logger: TrainingLogger, bar: ProgressBar, stop: StopRequest) -> None:
         rate = learning_rate(step, self.train)
-        result = self.execution.step(self.batches.step(step), rate)
-        seconds = time.perf_counter() - started
+        tokens_bs = self.batches.step(step)
+        try:
+            result = self.execution.step(step, tokens_bs, rate, lambda: stop.asked)
+        except StopAsked:
+            self._stop(f"in step {step}", stop)
+        seconds = result.seconds
+        self.last_spans = self.execution.timeline.taken()
         self.first_step_ended = self.first_step_ended or time.perf_counter()
         if not result.applied:
             self._refuse(step, result, rate)
@@ -118,23 +122,27 @@ class TrainingLoop:
         spent = self.progress.train_seconds + seconds
         self.progress = replace(self.progress, step=step, train_seconds=spent)
         self.history.add({"step": step, **metrics})
+        if self.execution.durable:
+            # The store is a step further with the next commit: the record must not lag behind.
+            self.history.sync()
 
-    def _save(self, step: int) -> Path:
+    def _save(self) -> None:
         self.history.sync()
-        return checkpoint.write(self.folder, self.progress, self.execution.state())
+        self.execution.save(self.progress)
 
-    def _stop(self, step: int, signal_number: int) -> None:
-        name = signal.Signals(signal_number).name
+    def _stop(self, where: str, stop: StopRequest) -> NoReturn:
+        self._save()
+        self.execution.stopped()
+        number = stop.signal_number or signal.SIGINT
         raise Interrupted(
-            f"stopped by {name} and saved at step {step} of {self.train.steps}; give the same "
-            "command again to go on from there",
-            signal_number,
+            f"stopped by {signal.Signals(number).name} and saved {where} of {self.train.steps}; "
+            "give the same command again to go on from there",
+            number,
         )
 
     def _refuse(self, step: int, result: StepResult, rate: float) -> None:
         self.history.close()
-        kept = checkpoint.steps(self.folder)
-        word = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint was due yet"
+        word = self.execution.kept()
         raise TrainingError(
             f"step {step} of {self.train.steps}: loss {result.loss}, gradient norm "
             f"{result.gradient_norm}, at learning rate {rate:.3g}, is not finite; {word}; lower "

@@ -1,0 +1,454 @@
+"""One training step through the parts of the model, wherever their parameters are held.
+
+Forward: the embedding, then the layers in order, keeping each layer's input. Then the head, with
+the loss and its gradients at once. Backward: the layers in reverse, each computed again, updated
+and committed before the next; the embedding last. All micro-batches pass a part at one visit.
+
+Where the gradient's global norm is clipped, no part can be updated before the last gradient is
+there: the backward pass then commits gradients alone, and a third pass updates.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import xxhash
+from torch import Tensor
+
+from pipeline.errors import TrainingError
+from pipeline.optimizers.settings import UpdateSettings
+from pipeline.optimizers.update import sum_of_squares, update
+from pipeline.schema import ClipBy, ModelConfig, TrainConfig
+from pipeline.streaming.activations import Activations
+from pipeline.streaming.holders import Holder
+from pipeline.streaming.journal import Journal
+from pipeline.streaming.layout import (
+    EMBEDDING,
+    HEAD,
+    TIED,
+    PartLayout,
+    gradients_are_fp32,
+    gradients_are_spooled,
+    head_is_tied,
+    part_names,
+)
+from pipeline.streaming.parts import KeptGraph, Parts, Tensors, embedding_gradients
+from pipeline.streaming.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Mean loss of a step in nats per token, the norm of its gradient before clipping, its time.
+
+    ``applied`` is false where loss or gradient was not finite: that part was not updated, and
+    none after it. ``seconds`` counts what earlier processes spent on the step.
+    """
+
+    loss: float
+    gradient_norm: float
+    applied: bool
+    seconds: float
+
+
+class StepDisplay(Protocol):
+    """Hears of every visit to a part before it begins."""
+
+    def visit(
+        self, step: int, phase: str, part: str, visits_done: int, visits: int, timeline: Timeline
+    ) -> None:
+        """``visits_done`` of ``visits`` are behind."""
+        ...
+
+
+class StopAsked(Exception):
+    """The run was asked to stop, and a durable holder has everything up to the last visit."""
+
+
+class NotFinite(Exception):
+    """A loss or gradient is infinite or not a number."""
+
+
+@dataclass
+class Run:
+    """The step in progress."""
+
+    step: int
+    learning_rate: float
+    tokens: list[Tensor]
+    targets: list[Tensor]
+    seconds_before: float
+    values: dict[str, Any]
+    timeline: Timeline
+    started: float = field(default_factory=time.perf_counter)
+    visits_done: int = 0
+    carried: Tensor | None = None
+    unchanged: list[str] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the step so far."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    def journal(self, phase: str, part: str) -> Journal:
+        """Where the run stands after a visit to ``part``."""
+        values = {**self.values, "seconds": self.seconds}
+        values |= {"bytes_read": self.timeline.bytes_read}
+        values |= {"bytes_written": self.timeline.bytes_written}
+        return Journal(self.step, phase, part, values)
+
+
+class StepEngine:
+    """Takes steps through a :class:`~pipeline.streaming.holders.Holder`.
+
+    ``kept_layers`` of the topmost layers are not computed again in the backward pass: their
+    weights and graphs stay. The inputs of the ``spilled_layers`` lowest layers go to disk.
+    ``notes`` is put in every journal.
+    """
+
+    def __init__(
+        self,
+        holder: Holder,
+        layouts: dict[str, PartLayout],
+        model: ModelConfig,
+        train: TrainConfig,
+        device: torch.device,
+        timeline: Timeline,
+        kept_layers: int = 0,
+        spilled_layers: int = 0,
+        display: StepDisplay | None = None,
+    ) -> None:
+        self.holder, self.model, self.train, self.timeline = holder, model, train, timeline
+        self.display = display
+        self.notes: dict[str, Any] = {}
+        self._layouts, self._device = layouts, device
+        self._spilled_layers = spilled_layers
+        self._modules = Parts(model, train, device)
+        self.parts = part_names(model)
+        self._kept_names = set(self.parts[1:-1][model.layers - kept_layers :])
+        self._kept: dict[str, tuple[KeptGraph | None, Tensors]] = {}
+        self._tied = head_is_tied(model)
+        self._spooled = gradients_are_spooled(train)
+
+    def step(
+        self,
+        step: int,
+        tokens_bs: Tensor,
+        learning_rate: float,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> StepResult:
+        """Learn one global batch (global_batch, sequence_length + 1), from where it was left.
+
+        Raises :class:`StopAsked` after a visit at which ``stop`` is true, and
+        :class:`TrainingError` if a part's weights are the same after the first step.
+        """
+        self.timeline.begin_step()
+        journal = self.holder.journal
+        if journal.step != step:
+            journal = Journal(step, "backward", None, {"loss": 0.0, "squares": 0.0})
+        run = self._run(journal, tokens_bs, learning_rate)
+        self._stop = stop
+        try:
+            if journal.phase == "backward" and journal.reached != EMBEDDING:
+                self._forward_and_backward(run, journal.reached)
+            if self._spooled:
+                done = journal.reached if journal.phase == "update" else None
+                self._update_all(run, done)
+        except NotFinite:
+            return self._result(run, applied=False)
+        finally:
+            self._kept.clear()
+        self._refuse_unchanged(run)
+        return self._result(run, applied=True)
+
+    def _run(self, journal: Journal, tokens_bs: Tensor, learning_rate: float) -> Run:
+        micro_batches = tokens_bs.to(self._device).split(self.train.micro_batch)
+        values = {key: journal.values[key] for key in ("loss", "squares")}
+        return Run(
+            journal.step,
+            learning_rate,
+            [tokens[:, :-1] for tokens in micro_batches],
+            [tokens[:, 1:] for tokens in micro_batches],
+            journal.values.get("seconds", 0.0),
+            values | self.notes,
+            self.timeline,
+        )
+
+    def _result(self, run: Run, applied: bool) -> StepResult:
+        norm = math.sqrt(run.values["squares"])
+        return StepResult(run.values["loss"], norm, applied, run.seconds)
+
+    # Passes
+
+    def _forward_and_backward(self, run: Run, reached: str | None) -> None:
+        order = list(reversed(self.parts))
+        left = order if reached is None else order[order.index(reached) + 1 :]
+        gradients = self._boundary(run) if reached is not None else []
+        activations = Activations(self.holder, self._spilled_layers)
+        if left[0] != EMBEDDING:
+            self._forward(run, left[0], activations)
+        for part, after in zip(left, [*left[1:], None], strict=True):
+            self._visit(run, "backward", part)
+            if part == HEAD:
+                gradients = self._head(run, activations, after)
+            elif part == EMBEDDING:
+                self._embedding(run, gradients)
+            else:
+                gradients = self._layer(run, part, activations, gradients, after)
+            self._stop_if_asked()
+
+    def _boundary(self, run: Run) -> list[Tensor]:
+        """What the step left when it was broken off: gradients at the boundary of two parts."""
+        if self._tied:
+            run.carried = self.holder.tensors("carried")[TIED].to(self._device)
+        stored = self.holder.tensors("boundary")
+        return [stored[str(number)].to(self._device) for number in range(len(stored))]
+
+    def _forward(self, run: Run, until: str, activations: Activations) -> None:
+        """Compute the inputs of every layer below the part ``until``, and its own."""
+        names = self.parts[: self.parts.index(until)]
+        inputs: list[Tensor] = []
+        for part, after in zip(names, [*names[1:], until], strict=True):
+            self._visit(run, "forward", part)
+            weights = self._fetch(part, "weights", read_only=part not in self._kept_names)
+            self.holder.prefetch(after, "weights")
+            with self.timeline.span("compute", f"forward {part}", self._flops(part, run, 1)):
+                if part == EMBEDDING:
+                    inputs = self._modules.embed(weights, run.tokens)
+                elif part in self._kept_names:
+                    kept = self._modules.forward_kept(part, weights, inputs)
+                    self._kept[part] = kept, weights
+                    inputs = [output.detach() for output in kept.outputs]
+                else:
+                    activations.put(part, inputs)
+                    inputs = self._modules.forward(part, weights, inputs)
+            if part not in self._kept:
+                self.holder.release(part, "weights")
+            self._stop_if_asked()
+        activations.put(until, inputs)
+
+    def _head(self, run: Run, activations: Activations, after: str | None) -> list[Tensor]:
+        weights = self._fetch(HEAD, *self._planes_of_update())
+        tied_vd = self._fetch(EMBEDDING, "weights", read_only=True)[TIED] if self._tied else None
+        self._prefetch_backward(after, activations)
+        with self.timeline.span("compute", f"backward {HEAD}", self._flops(HEAD, run, 3)):
+            loss, gradients, named = self._modules.head_backward(
+                weights, tied_vd, activations.take(HEAD), run.targets
+            )
+        run.values["loss"] = loss.item()
+        if not math.isfinite(run.values["loss"]):
+            raise NotFinite
+        if self._tied:
+            self.holder.release(EMBEDDING, "weights")
+            run.carried = named.pop(TIED)
+        kept = None if run.carried is None else {TIED: run.carried}
+        self._learn(run, HEAD, weights, named, gradients, {"carried": kept})
+        return gradients
+
+    def _layer(
+        self,
+        run: Run,
+        part: str,
+        activations: Activations,
+        gradients: list[Tensor],
+        after: str | None,
+    ) -> list[Tensor]:
+        kept, weights = self._kept.pop(part, (None, {}))
+        held = {"weights"} if kept else set()
+        planes = [plane for plane in self._planes_of_update() if plane not in held]
+        if planes:
+            weights = weights | self._fetch(part, *planes)
+        self._prefetch_backward(after, activations)
+        passes = 2 if kept else 3
+        with self.timeline.span("compute", f"backward {part}", self._flops(part, run, passes)):
+            if kept is not None:
+                gradients, named = self._modules.backward_kept(part, kept, gradients)
+            else:
+                inputs = activations.take(part)
+                gradients, named = self._modules.backward(part, weights, inputs, gradients)
+        self._learn(run, part, weights, named, gradients, {})
+        return gradients
+
+    def _embedding(self, run: Run, gradients: list[Tensor]) -> None:
+        weights = self._fetch(EMBEDDING, *self._planes_of_update())
+        with self.timeline.span("compute", f"backward {EMBEDDING}"):
+            fp32 = gradients_are_fp32(self.train)
+            named = embedding_gradients(weights, run.tokens, gradients, fp32, run.carried)
+            run.carried = None
+        self._learn(run, EMBEDDING, weights, named, [], {"carried": None})
+
+    def _update_all(self, run: Run, done: str | None) -> None:
+        """With every gradient spooled, clip by their global norm and update part by part."""
+        norm = math.sqrt(run.values["squares"])
+        limit = self.train.gradient_clip or math.inf
+        scale = min(1.0, limit / (norm + 1e-6))
+        order = list(reversed(self.parts))
+        left = order if done is None else order[order.index(done) + 1 :]
+        for part, after in zip(left, [*left[1:], None], strict=True):
+            self._visit(run, "update", part)
+            tensors = self._fetch(part, "weights", "state")
+            named = self._fetch(part, "gradient", read_only=True)
+            if after is not None:
+                self.holder.prefetch(after, "weights", "state", "gradient")
+            self._update(run, part, tensors, named, scale)
+            self.holder.release(part, "gradient")
+            self.holder.commit(part, ("weights", "state"), run.journal("update", part))
+            self._stop_if_asked()
+
+    # A part's gradients are there
+
+    def _learn(
+        self,
+        run: Run,
+        part: str,
+        weights: Tensors,
+        named: Tensors,
+        gradients: list[Tensor],
+        kept: dict[str, Tensors | None],
+    ) -> None:
+        """Update the part, or spool its gradients; commit with what a resumed step needs."""
+        squares = sum(sum_of_squares(gradient) for gradient in named.values())
+        if not math.isfinite(squares):
+            raise NotFinite
+        run.values["squares"] += squares
+        sets = kept | {"boundary": {str(i): gradient for i, gradient in enumerate(gradients)}}
+        if not gradients:
+            sets["boundary"] = None
+        if self._spooled:
+            self.holder.release(part, "weights")
+            spool = self.holder.blank(part, "gradient")
+            for name, gradient in named.items():
+                spool[name].copy_(gradient)
+            self.holder.commit(part, ("gradient",), run.journal("backward", part), sets)
+            return
+        self._update(run, part, weights, named, gradient_scale=1.0)
+        self.holder.commit(part, ("weights", "state"), run.journal("backward", part), sets)
+
+    def _update(
+        self, run: Run, part: str, tensors: Tensors, named: Tensors, gradient_scale: float
+    ) -> None:
+        settings = self._settings(run, gradient_scale)
+        before = _digest(tensors, named) if run.step == 1 else None
+        with self.timeline.span("update", part, self._layouts[part].parameters):
+            for name, gradient in named.items():
+                prefix = f"{name}/"
+                state = {
+                    key.removeprefix(prefix): tensor
+                    for key, tensor in tensors.items()
+                    if key.startswith(prefix)
+                }
+                update(name, tensors[name], state, gradient, settings)
+        if before is not None and before == _digest(tensors, named):
+            run.unchanged.append(part)
+
+    def _settings(self, run: Run, gradient_scale: float) -> UpdateSettings:
+        train = self.train
+        return UpdateSettings(
+            optimizer=train.optimizer,
+            step=run.step,
+            learning_rate=run.learning_rate,
+            beta1=train.beta1,
+            beta2=train.beta2,
+            epsilon=train.epsilon,
+            weight_decay=train.weight_decay,
+            update_clip=train.gradient_clip if train.clip_by is ClipBy.update else None,
+            gradient_scale=gradient_scale,
+            seed=train.seed,
+        )
+
+    def _refuse_unchanged(self, run: Run) -> None:
+        """Nothing trains in silence: weights that the first step did not change stop the run."""
+        if run.unchanged:
+            raise TrainingError(
+                f"step {run.step}: the weights of {', '.join(run.unchanged)} are the same after "
+                "the step as before it, so nothing would be learned; raise train.learning_rate, "
+                f"{run.learning_rate:.3g} at this step"
+            )
+
+    # Loss without learning
+
+    def loss(self, batches: Iterable[Tensor]) -> float:
+        """Mean loss in nats per token over batches (any, sequence_length + 1), nothing learned.
+
+        As many batches pass the model together as a step has tokens.
+        """
+        total, sequences = 0.0, 0
+        for group in self._grouped(batches):
+            for tokens_bs, loss in zip(group, self._group_loss(group), strict=True):
+                total += loss * len(tokens_bs)
+                sequences += len(tokens_bs)
+        return total / sequences
+
+    def _grouped(self, batches: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+        group: list[Tensor] = []
+        for tokens_bs in batches:
+            if group and sum(map(len, [*group, tokens_bs])) > self.train.global_batch:
+                yield group
+                group = []
+            group.append(tokens_bs.to(self._device))
+        if group:
+            yield group
+
+    def _group_loss(self, group: list[Tensor]) -> list[float]:
+        inputs: list[Tensor] = []
+        for part, after in zip(self.parts[:-1], self.parts[1:], strict=True):
+            weights = self._fetch(part, "weights", read_only=True)
+            self.holder.prefetch(after, "weights")
+            if part == EMBEDDING:
+                inputs = self._modules.embed(weights, [tokens[:, :-1] for tokens in group])
+            else:
+                inputs = self._modules.forward(part, weights, inputs)
+            self.holder.release(part, "weights")
+        weights = self._fetch(HEAD, "weights", read_only=True)
+        tied_vd = self._fetch(EMBEDDING, "weights", read_only=True)[TIED] if self._tied else None
+        losses = self._modules.head_loss(weights, tied_vd, inputs, [t[:, 1:] for t in group])
+        self.holder.release(HEAD, "weights")
+        if self._tied:
+            self.holder.release(EMBEDDING, "weights")
+        return losses
+
+    # Small things
+
+    def _planes_of_update(self) -> tuple[Any, ...]:
+        """What the backward pass reads of a part: its state only where it updates at once."""
+        return ("weights",) if self._spooled else ("weights", "state")
+
+    def _prefetch_backward(self, part: str | None, activations: Activations) -> None:
+        if part is not None:
+            self.holder.prefetch(part, *self._planes_of_update())
+            activations.prefetch(part)
+
+    def _fetch(self, part: str, *planes: Any, read_only: bool = False) -> Tensors:
+        with self.timeline.span("wait", part):
+            return self.holder.fetch(part, *planes, read_only=read_only)
+
+    def _flops(self, part: str, run: Run, passes: int) -> float:
+        """Floating-point operations of a visit's matrix products: 2 per weight and token."""
+        if part == EMBEDDING:
+            return 0.0
+        tokens = sum(tokens_bt.numel() for tokens_bt in run.tokens)
+        tied = self.model.vocabulary * self.model.hidden if part == HEAD and self._tied else 0
+        return 2.0 * (self._layouts[part].parameters + tied) * tokens * passes
+
+    def _visit(self, run: Run, phase: str, part: str) -> None:
+        if self.display is not None:
+            visits = len(self.parts) * (3 if self._spooled else 2) - 1
+            self.display.visit(run.step, phase, part, run.visits_done, visits, self.timeline)
+        run.visits_done += 1
+
+    def _stop_if_asked(self) -> None:
+        if self._stop():
+            self.holder.wait()
+            raise StopAsked
+
+
+def _digest(tensors: Tensors, names: Iterable[str]) -> str:
+    """A checksum of the named tensors."""
+    digest = xxhash.xxh3_128()
+    for name in names:
+        digest.update(tensors[name].contiguous().view(torch.uint8).cpu().numpy())
+    return digest.hexdigest()
