@@ -229,6 +229,7 @@ class ParameterStore:
         self._holdings.reader.join()
         self._files.close()
         self._cache.clear()
+        self._cache.pool.close()
         self._lock.release()
         if self._shared.write_failure is not None and not self._shared.told:
             self._shared.check()
