@@ -54,4 +54,4 @@ def state_specs(
             specs[moment] = (torch.uint8, shape)
             specs[f"{moment}_scale"] = (torch.float32, (blocks,))
         return specs
-    return specs | {key: (torch.float32, shape) for key in ("exp_avg", "exp_avg_sq")}
+    return specs | dict.fromkeys(("exp_avg", "exp_avg_sq"), (torch.float32, shape))
