@@ -2,6 +2,7 @@
 #
 #   snakemake --cores all                       the default sweep
 #   snakemake --cores all --config sweep=NAME   conf/sweep/NAME.yaml
+#   ... --config sweep=NAME memory=8GiB         trainings take no more than that
 #   snakemake --dry-run                         what would run, and why
 from snakemake.utils import min_version
 
@@ -23,4 +24,5 @@ rule all:
         RESULTS / "report.html",
         SLICES,
         [RESULTS / run / "partition.json" for run in SWEEP.runs],
-        [RESULTS / run / "evaluation.json" for run in SWEEP.trained],
+        [trained(run) for run in SWEEP.trained],
+        [RESULTS / run / "evaluation.json" for run in SWEEP.evaluated],

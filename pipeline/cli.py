@@ -33,6 +33,9 @@ from wse.errors import OnewaferError
 
 # Snakemake names the sweep that a run is part of here: the run does not depend on it.
 SWEEP_VARIABLE = "ONEWAFER_SWEEP"
+# And here the memory that a run may take, where `--config memory=8GiB` gives it: how much a run
+# may use changes nothing of what it learns, so it is no part of what is frozen.
+MEMORY_VARIABLE = "ONEWAFER_MEMORY"
 
 StageFunction = Callable[[Job[Any]], None]
 
@@ -81,7 +84,11 @@ def _run_frozen(stage: str, run: StageFunction) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}")
     parser.add_argument("--frozen", type=Path, required=True, help="the frozen slice to run")
     arguments = parser.parse_args()
-    run(load(arguments.frozen, stage, os.environ.get(SWEEP_VARIABLE, "by_hand")))
+    job = load(arguments.frozen, stage, os.environ.get(SWEEP_VARIABLE, "by_hand"))
+    memory = os.environ.get(MEMORY_VARIABLE)
+    if memory and stage == "train":
+        job.config.device.memory = memory
+    run(job)
 
 
 def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] | None) -> None:

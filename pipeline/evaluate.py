@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +20,122 @@ from tokenizers import Tokenizer
 from pipeline.cli import stage_main
 from pipeline.corpus.shards import TokenSplit, read_manifest
 from pipeline.errors import ModelError, TokenizerError
+from pipeline.evaluation.arithmetic import multiplied_as, products
+from pipeline.evaluation.plan import free_bytes, plan_streamed, resident_bytes
+from pipeline.evaluation.streamed import streamed_loss
 from pipeline.files import write_json
 from pipeline.job import Job
 from pipeline.models import huggingface
 from pipeline.models.decoder import Decoder
 from pipeline.models.generation import generate
-from pipeline.models.shape import parameter_count
+from pipeline.models.huggingface import Checkpoint
+from pipeline.models.shape import parameter_count, read_shape
+from pipeline.progress import Progress
+from pipeline.reporting.humane import size
 from pipeline.schema import Device, EvaluateConfig, EvaluateSlice
 from pipeline.tracking import log_evaluation
 from pipeline.train import choose_device
 from pipeline.training.batches import count_sequences, in_order
+
+NO_SAMPLES = (
+    "none written: the model was evaluated part by part, as memory does not hold it, and each "
+    "token of a sample would take a pass over all parts"
+)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Mean loss in nats per token, samples, and why there are no samples (None: there are)."""
+
+    loss: float
+    samples: list[dict[str, str]]
+    samples_note: str | None = None
 
 
 def run(job: Job[EvaluateSlice]) -> None:
     """Evaluate the run's model and write ``evaluation.json``."""
     started = time.perf_counter()
     metrics = trained_metrics(job)
-    model, decoder = huggingface.from_directory(job.run_directory / "model")
+    directory = job.run_directory / "model"
+    model = read_shape(directory)
+    checkpoint = Checkpoint(model, directory)
     device = choose_device(Device.auto)
-    decoder = decoder.to(device).eval()
     corpus = job.corpus_directory(job.config.corpus)
     split = TokenSplit.open(corpus, "validation")
     sequence_length = min(model.positions, metrics["sequence_length"])
-    loss = validation_loss(decoder, split, sequence_length, job.config.evaluate.batch, device)
-    samples = continuations(job, decoder, device)
+    found = evaluated(job, checkpoint, split, sequence_length, device)
     evaluation = {
         "run": job.run,
         "model": metrics["model"],
         "parameters": parameter_count(model),
         "config_hash": job.config.train_hash,
         "measured": True,
-        "validation_loss": loss,
-        "perplexity": math.exp(loss),
-        "bits_per_byte": bits_per_byte(loss, split),
+        "validation_loss": found.loss,
+        "perplexity": math.exp(found.loss),
+        "bits_per_byte": bits_per_byte(found.loss, split),
         "tokens": split.tokens,
         "bytes": split.bytes,
-        "samples": samples,
+        "samples": found.samples,
+        "samples_note": found.samples_note,
         "seconds": time.perf_counter() - started,
         "device": device.type,
     }
     write_json(job.run_directory / "evaluation.json", evaluation)
     log_evaluation(job, evaluation, read_manifest(corpus))
     print(
-        f"{job.run}: validation loss {loss:.4f}, perplexity {evaluation['perplexity']:.2f}, "
+        f"{job.run}: validation loss {found.loss:.4f}, perplexity {evaluation['perplexity']:.2f}, "
         f"{evaluation['bits_per_byte']:.4f} bits per byte over {split.tokens:,} tokens (measured)",
         flush=True,
     )
+
+
+def evaluated(
+    job: Job[EvaluateSlice],
+    checkpoint: Checkpoint,
+    split: TokenSplit,
+    sequence_length: int,
+    device: torch.device,
+) -> Findings:
+    """Loss and samples, with the model whole in memory if that holds it, else part by part."""
+    batch = job.config.evaluate.batch
+    stored = checkpoint.matrix_dtype
+    memory_bytes = free_bytes(device)
+    needed_bytes = resident_bytes(checkpoint.model, stored, batch * sequence_length)
+    if needed_bytes > memory_bytes:
+        print(
+            f"{job.run}: evaluating it whole takes {size(needed_bytes)} of memory, "
+            f"{size(memory_bytes)} can be counted on, so it is done part by part, without samples",
+            flush=True,
+        )
+        loss = loss_by_parts(checkpoint, split, sequence_length, batch, device, memory_bytes)
+        return Findings(loss, [], NO_SAMPLES)
+    _, decoder = huggingface.from_directory(job.run_directory / "model")
+    decoder = decoder.to(device).eval()
+    with products(multiplied_as(stored), device):
+        loss = validation_loss(decoder, split, sequence_length, batch, device)
+        return Findings(loss, continuations(job, decoder, device))
+
+
+def loss_by_parts(
+    checkpoint: Checkpoint,
+    split: TokenSplit,
+    sequence_length: int,
+    batch: int,
+    device: torch.device,
+    memory_bytes: int,
+) -> float:
+    """What :func:`validation_loss` gives, within ``memory_bytes``; says first what it will take."""
+    tokens = split.tokens - 1
+    plan = plan_streamed(checkpoint, tokens, batch * sequence_length, device, memory_bytes)
+    print(plan.describe(tokens), flush=True)
+    batches = whole_split(split, sequence_length, batch)
+    total = tokens * len(checkpoint.parameters)
+    with Progress("evaluate", total) as bar:
+
+        def passed(part: str, tokens: int) -> None:
+            bar.update(bar.done + tokens, part)
+
+        return streamed_loss(checkpoint, batches, plan.group_tokens, device, passed)
 
 
 def trained_metrics(job: Job[EvaluateSlice]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ in Snakemake, so a run is done again when, and only when, its own slice changes.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ def text(content: dict[str, Any]) -> str:
 def is_stale(path: Path, content: dict[str, Any]) -> bool:
     """Whether a file is there and holds anything but ``content``."""
     return path.exists() and path.read_text() != text(content)
+
+
+def skipped(path: Path) -> bool:
+    """Whether ``path`` is the ``record.json`` of a record run that the machine could not hold."""
+    try:
+        return json.loads(path.read_text())["status"] == "skipped"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def job_of(content: dict[str, Any], sweep: str) -> Job[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pipeline.cli import stage_main
 from pipeline.files import write_bytes, write_text
 from pipeline.job import Job
-from pipeline.reporting.figures import FIGURES, draw_figures
+from pipeline.reporting.figures import draw_figures
 from pipeline.reporting.page import render
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
@@ -26,15 +26,15 @@ def run(job: Job[ReportSlice]) -> None:
     law = fit_trained(points)
     figures = draw_figures(results, law)
     page = render(results, points, law, figures)
-    for name in FIGURES:
-        path = job.results / "figures" / f"{name}.png"
-        if name in figures:
-            write_bytes(path, figures[name])
-        else:
-            # Another sweep's figure must not pass for this one's.
-            path.unlink(missing_ok=True)
+    folder = job.results / "figures"
+    for name, content in figures.items():
+        write_bytes(folder / f"{name}.png", content)
+    # Another sweep's figure must not pass for this one's.
+    for path in folder.glob("*.png"):
+        if path.stem not in figures:
+            path.unlink()
     write_text(job.results / "report.html", page)
-    pictures = [job.results / "figures" / f"{name}.png" for name in figures]
+    pictures = [folder / f"{name}.png" for name in figures]
     log_report(job, [job.results / "report.html", *pictures])
     print(f"report: {job.results / 'report.html'}", flush=True)
 

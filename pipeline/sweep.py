@@ -16,7 +16,8 @@ from pipeline.config import (
 )
 from pipeline.constraints import check_run_name
 from pipeline.errors import ConfigError
-from pipeline.schema import Config, ReportSlice
+from pipeline.models.shape import parameter_count
+from pipeline.schema import Config, Keep, ReportSlice
 from wse.errors import OnewaferError
 
 SWEEP_DIR = CONF_DIR / "sweep"
@@ -33,6 +34,20 @@ class Sweep:
     def trained(self) -> list[str]:
         """Names of the runs that train a model."""
         return [name for name, config in self.runs.items() if config.train is not None]
+
+    @property
+    def evaluated(self) -> list[str]:
+        """Names of the trained runs that leave a model to evaluate."""
+        return [name for name in self.trained if "evaluate" in stages_of(self.runs[name])]
+
+    @property
+    def records(self) -> list[str]:
+        """Names of the record runs, the smallest model first."""
+        runs = self.runs.items()
+        recording = [
+            (parameter_count(c.model), name) for name, c in runs if c.train and c.train.record
+        ]
+        return [name for _, name in sorted(recording)]
 
     @property
     def corpora(self) -> dict[str, Config]:
@@ -80,6 +95,16 @@ def read_sweep(name: str) -> dict[str, list[str]]:
     return content
 
 
+def stages_of(config: Config) -> list[str]:
+    """The stages that a run of a sweep goes through; one that keeps no model is not evaluated.
+
+    Nor is a record run, whose training may be skipped.
+    """
+    if config.train is None:
+        return ["partition"]
+    evaluated = config.train.keep is Keep.model and not config.train.record
+    return ["partition", "train", *(["evaluate"] if evaluated else [])]
+
+
 def _stage_hashes(config: Config) -> dict[str, str]:
-    stages = ["partition", "train", "evaluate"] if config.train else ["partition"]
-    return {stage: slice_hash(stage, stage_slice(config, stage)) for stage in stages}
+    return {stage: slice_hash(stage, stage_slice(config, stage)) for stage in stages_of(config)}

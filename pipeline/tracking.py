@@ -8,7 +8,10 @@ The database is ``results/mlflow.db``, the artifacts lie in ``results/mlflow-art
 
 The tag ``numbers`` of a run says whether they are *measured* or *simulated*, and so do the names
 of its metrics: ``train/*`` (by step), ``measured/*`` (the training as a whole), ``evaluation/*``
-and ``system/*`` (the computer's load) are measured, ``simulated/*`` is the plan.
+and ``system/*`` (the computer's load) are measured, ``predicted/*`` is what the training was
+forecast to take of this machine, ``simulated/*`` is the plan for the wafer.
+
+A record run has the tag ``record``; the sweep ``records`` keeps them in an experiment of that name.
 
     python -m pipeline.tracking prepare RESULTS     make the database, unless it is there
 """
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SYSTEM_SECONDS = 5.0  # between samples of the computer's load
+FORECASTS = ("plan", "predicted_step_seconds")  # of metrics.json
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +98,15 @@ class Run:
             and math.isfinite(value)
             and stored.get(prefix + name) != float(value)
         )
+
+    def log_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Log the content of ``metrics.json``, what it forecast apart from what it measured."""
+        forecast = metrics.get("plan") or {}
+        step = {"step_seconds": metrics.get("predicted_step_seconds")}
+        self.log_numbers("predicted/", dict(database.flat(forecast)) | step)
+        floor = dict(database.flat({"floor_seconds": metrics.get("floor_seconds") or {}}))
+        measured = {key: metrics[key] for key in metrics if key not in FORECASTS}
+        self.log_numbers("measured/", measured | floor)
 
     def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
         """Keep those files that are there, in place of older ones of the same name.
@@ -254,6 +267,8 @@ def training_logger(
         yield TrainingLogger()
         return
     tags = {"kind": "train", "numbers": "measured", "execution": execution, "device": device}
+    if job.config.train.record:
+        tags["record"] = "true"
     run = open_run(job, training_identity(job.hash, manifest), tags)
     with database.explained(job.results):
         run.log_configuration(job)

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.job import Job
 from pipeline.metric_writer import MetricWriter
-from pipeline.schema import TrainSlice
+from pipeline.schema import Keep, TrainSlice
 from pipeline.tracking_database import last_steps, reason
 
 if TYPE_CHECKING:
     from pipeline.tracking import Run
 
 log = logging.getLogger(__name__)
+
+COPIED_BYTES = 2_000_000_000
+"""The largest model of which MLflow gets a copy."""
 
 
 class TrainingLogger:
@@ -26,9 +29,12 @@ class TrainingLogger:
         """Log values by the names of their metrics, such as ``train/loss``, at ``step``."""
 
     def finish(
-        self, metrics: Mapping[str, Any], artifacts: Iterable[Path], model_directory: Path
+        self, metrics: Mapping[str, Any], artifacts: Iterable[Path], weights: Path | None
     ) -> None:
-        """Log what a finished training leaves: ``metrics.json``'s content, files, the model."""
+        """Log what a finished training leaves: ``metrics.json``'s content, files, the weights.
+
+        ``weights``: the model directory or the parameter store that stays, if one does.
+        """
 
 
 class MlflowLogger(TrainingLogger):
@@ -46,19 +52,30 @@ class MlflowLogger(TrainingLogger):
         self._writer.add(step, metrics)
 
     def finish(
-        self, metrics: Mapping[str, Any], artifacts: Iterable[Path], model_directory: Path
+        self, metrics: Mapping[str, Any], artifacts: Iterable[Path], weights: Path | None
     ) -> None:
         """Log the results, and the plan that was made before; once more changes nothing."""
-        folder = self._job.run_directory
+        job = self._job
+        folder = job.run_directory
         plan = folder / "partition.json"
+        card = [job.results / "records" / f"{job.run}.json"] if job.config.train.record else []
         try:
-            self._run.log_numbers("measured/", metrics)
+            self._run.log_metrics(metrics)
             if plan.exists():
                 self._run.log_plan(json.loads(plan.read_text()), plan)
-            self._run.log_files([folder / "metrics.json", *artifacts])
-            self._run.client.log_artifacts(self._run.id, str(model_directory), "model")
+            self._run.log_files([folder / "metrics.json", *artifacts, *card])
+            if weights is not None:
+                self._log_weights(weights)
         except Exception as error:
             self._warn(error)
+
+    def _log_weights(self, weights: Path) -> None:
+        """Copy a model; a store, or a model too large to have twice, is named by a tag."""
+        model = self._job.config.train.keep is Keep.model
+        if model and folder_bytes(weights) <= COPIED_BYTES:
+            self._run.client.log_artifacts(self._run.id, str(weights), "model")
+        else:
+            self._run.client.set_tag(self._run.id, "weights", str(weights))
 
     def close(self, status: str) -> None:
         """Write what is left, stop the threads and end the run with MLflow's ``status``."""
@@ -81,3 +98,8 @@ class MlflowLogger(TrainingLogger):
             log.warning(
                 "MLflow: cannot log %s (%s); training goes on", self._job.run, reason(error)
             )
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of the files in ``folder`` and below."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

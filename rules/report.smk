@@ -6,7 +6,14 @@ rule report:
             RESULTS / "corpus" / corpus / "manifest.json" for corpus in SWEEP.corpora
         ],
         plans=[RESULTS / run / "partition.json" for run in SWEEP.runs],
-        evaluations=[RESULTS / run / "evaluation.json" for run in SWEEP.trained],
+        trainings=[trained(run) for run in SWEEP.trained],
+        evaluations=[RESULTS / run / "evaluation.json" for run in SWEEP.evaluated],
+        # This sweep's own cards come with its trainings.
+        cards=[
+            card
+            for card in sorted((RESULTS / "records").glob("*.json"))
+            if card.stem not in SWEEP.records
+        ],
     output:
         page=report(RESULTS / "report.html", category="Report"),
         figures=directory(RESULTS / "figures"),

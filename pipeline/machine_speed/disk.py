@@ -19,6 +19,7 @@ import xxhash
 from pipeline.errors import StoreError
 from pipeline.files import naming, write_json
 from pipeline.machine_speed.speed import DiskSpeed
+from pipeline.streaming.manifest import sync_folder
 
 BLOCK_BYTES = 8 << 20
 """Of one transfer: beyond this, disks gain nothing."""
@@ -47,7 +48,7 @@ def measure_disk(folder: Path, seconds: float) -> DiskSpeed:
         both: Sequence[tuple[Transfer, tuple[int, int]]] = [("read", lower), ("write", upper)]
         read_beside, write_beside = _rates(descriptor, both, each)
         delay = _compute_seconds_per_byte(descriptor, both, each)
-    return DiskSpeed(read, write, read_beside, write_beside, _commit_seconds(folder), delay)
+    return DiskSpeed(read, write, read_beside, write_beside, *_commit_seconds(folder), delay)
 
 
 @contextmanager
@@ -175,20 +176,25 @@ def _compute_seconds_per_byte(
     return max(0.0, lost) / max(moved, 1)
 
 
-def _commit_seconds(folder: Path) -> float:
-    """Median time of a small synced write, and of a manifest put on the disk and renamed."""
+def _commit_seconds(folder: Path) -> tuple[float, float]:
+    """Median times of syncing a small write, and of putting a manifest on the disk in one step."""
     path = folder / f".speed-{os.getpid()}"
-    seconds = []
+    seconds: list[list[float]] = [[], []]
     try:
         for _ in range(COMMITS):
             started = time.perf_counter()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            os.pwrite(descriptor, b"x" * 4096, 0)
-            os.fdatasync(descriptor)
-            os.close(descriptor)
+            with path.open("wb") as file:
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fdatasync(file.fileno())
+            synced = time.perf_counter()
             write_json(path.with_suffix(".json"), {})
-            seconds.append(time.perf_counter() - started)
+            sync_folder(folder)
+            for times, taken in zip(
+                seconds, (synced - started, time.perf_counter() - synced), strict=True
+            ):
+                times.append(taken)
     finally:
         path.unlink(missing_ok=True)
         path.with_suffix(".json").unlink(missing_ok=True)
-    return statistics.median(seconds)
+    return statistics.median(seconds[0]), statistics.median(seconds[1])

@@ -40,9 +40,9 @@ def machine_speed(folder: Path, seconds: float, fresh: bool = False) -> MachineS
     """
     path = folder / FILE_NAME
     known = None if fresh else _read(path)
-    if known is not None and known.key == machine_key(folder):
-        if known.thorough or seconds < THOROUGH_SECONDS:
-            return known
+    enough = known is not None and (known.thorough or seconds < THOROUGH_SECONDS)
+    if known is not None and enough and known.key == machine_key(folder):
+        return known
     words = [sys.executable, "-m", "pipeline.machine_speed.measure", str(folder), str(path)]
     root = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal
 
 Orientation = Literal["forward", "input_gradient", "weight_gradient"]
@@ -38,15 +38,17 @@ class AttentionRate:
 class DiskSpeed:
     """Of the disk that holds a folder, past the page cache, with checksums; bytes a second.
 
-    ``commit_seconds`` is what a synced write and a manifest replaced atomically take besides.
-    ``compute_seconds_per_byte`` is by how much a byte moved delays products computed meanwhile.
+    A commit takes ``sync_seconds`` for each file besides, and ``manifest_seconds`` for replacing
+    the manifest. ``compute_seconds_per_byte`` is by how much a byte moved delays products that
+    are computed meanwhile.
     """
 
     read: float
     write: float
     read_beside_write: float
     write_beside_read: float
-    commit_seconds: float
+    sync_seconds: float
+    manifest_seconds: float
     compute_seconds_per_byte: float
 
 
@@ -164,7 +166,7 @@ def bracket(line: Sequence[float], value: float) -> tuple[int, int, float]:
     """Indices of the two neighbours of ``value`` on a sorted line, and its share between them."""
     if value <= line[0]:
         return 0, 0, 0.0
-    for index, (low, high) in enumerate(zip(line, line[1:], strict=False)):
+    for index, (low, high) in enumerate(pairwise(line)):
         if value < high:
             return index, index + 1, (value - low) / (high - low)
     return len(line) - 1, len(line) - 1, 0.0

@@ -12,6 +12,7 @@ from pipeline.reporting import humane, measured_plots, plan_plots
 from pipeline.reporting.canvas import STYLE, new_figure, png
 from pipeline.reporting.results import History, Plan, Results
 from pipeline.reporting.scaling import ScalingLaw
+from pipeline.reporting.timeline_plot import draw_timeline
 
 Panel = Callable[[Axes], None]
 # Name of each figure: inches of width a panel, and of height.
@@ -20,6 +21,7 @@ FIGURES = {
     "loss_curves": (9.0, 4.6),
     "bits_per_byte": (9.0, 0.0),
     "scaling_law": (9.0, 4.6),
+    "record_losses": (9.0, 4.2),
     "plan_speed": (5.0, 4.2),
     "plan_causes": (9.0, 0.0),
     "plan_memory": (9.0, 0.0),
@@ -27,7 +29,10 @@ FIGURES = {
 
 
 def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
-    """Draw the figures of :data:`FIGURES` that ``results`` have numbers for."""
+    """Draw the figures of :data:`FIGURES` that ``results`` have numbers for.
+
+    Each streamed run has a figure of its own besides, ``timeline_RUN``.
+    """
     panels: dict[str, list[Panel]] = _measured(results, law) | _planned(results.plans)
     leading = ("loss_curves", "scaling_law", "plan_speed")
     panels["overview"] = [panels[name][-1] for name in leading if name in panels]
@@ -36,7 +41,14 @@ def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
         "plan_causes": sum(plan.step_seconds is not None for plan in results.plans),
         "plan_memory": len(results.plans),
     }
-    return {name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn}
+    timelines = {
+        f"timeline_{training.run}": draw_timeline(training.timeline, f"A step of {training.run}")
+        for training in results.streamed
+        if training.timeline
+    }
+    return timelines | {
+        name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn
+    }
 
 
 def draw_training(label: str, history: History) -> bytes:
@@ -61,6 +73,9 @@ def _measured(results: Results, law: ScalingLaw | None) -> dict[str, list[Panel]
         sizes = [10 * law.sizes.max(), *(plan.parameters for plan in results.plans)]
         draw = partial(measured_plots.scaling_law, law=law, reach=max(sizes))
         panels["scaling_law"] = [draw]
+    if results.records:
+        draw_losses = partial(measured_plots.record_losses, cards=results.records)
+        panels["record_losses"] = [draw_losses]
     return panels
 
 

@@ -55,6 +55,11 @@ def percent(value: float | None) -> str:
     return MISSING if value is None else f"{significant(100 * value)} %"
 
 
+def change(fraction: float) -> str:
+    """How far something lies above (+) or below a reference: ``-1.25 %``."""
+    return f"{100 * fraction:+.2f} %".replace("-", "\N{MINUS SIGN}")
+
+
 def fixed(value: float | None, decimals: int = 3) -> str:
     """A loss or another number of which the decimals compare: ``4.560``."""
     return MISSING if value is None else f"{value:.{decimals}f}"

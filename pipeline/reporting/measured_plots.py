@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy.signal import lfilter
 
+from pipeline.reporting import humane
 from pipeline.reporting.canvas import (
     FAINT,
     INK,
@@ -17,6 +19,7 @@ from pipeline.reporting.canvas import (
     loss_axis,
     tokens_axis,
 )
+from pipeline.reporting.records import RecordCard
 from pipeline.reporting.results import History, Training
 from pipeline.reporting.scaling import CONFIDENCE, ScalingLaw
 
@@ -81,3 +84,16 @@ def bits_per_byte(axes: Axes, trained: list[Training]) -> None:
     axes.margins(x=0.12)
     axes.set_xlabel("bits per byte of validation text (lower is better)")
     entitle(axes, "How well each model predicts text", "measured")
+
+
+def record_losses(axes: Axes, cards: list[RecordCard]) -> None:
+    """The training loss of each step of each record run."""
+    for index, card in enumerate(cards):
+        steps = range(1, len(card.losses) + 1)
+        label = f"{card.model} ({humane.count(card.parameters)})"
+        axes.plot(steps, card.losses, "o-", color=colour(index), markersize=4, label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats per token")
+    axes.legend()
+    entitle(axes, "Loss of the record runs", "measured")

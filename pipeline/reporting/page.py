@@ -11,6 +11,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.reporting import humane
+from pipeline.reporting.comparison import STORED_BYTES, compare
 from pipeline.reporting.results import Machine, Results, StageCost, Training
 from pipeline.reporting.scaling import (
     CONFIDENCE,
@@ -18,6 +19,7 @@ from pipeline.reporting.scaling import (
     SIZES_FOR_IRREDUCIBLE_LOSS,
     ScalingLaw,
 )
+from pipeline.reporting.timeline_plot import lane_uses
 
 TEMPLATE = "template.html.jinja"
 COMPUTE_OPTIMAL_TOKENS = 20  # tokens a parameter; Hoffmann et al. 2022, arXiv 2203.15556
@@ -48,7 +50,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("count", "size", "energy", "percent", "fixed", "duration"):
+    for name in ("count", "size", "energy", "percent", "fixed", "duration", "change"):
         environment.filters[name] = getattr(humane, name)
     return environment.get_template(TEMPLATE).render(
         results=results,
@@ -61,6 +63,11 @@ def render(
         confidence=f"{100 * CONFIDENCE:.0f} %",
         sizes_for_a_fit=SIZES_FOR_A_FIT,
         points=points,
+        streamed=results.streamed,
+        lanes={training.run: lane_uses(training.timeline) for training in results.streamed},
+        skipped={run.name: run.skipped for run in results.runs if run.skipped},
+        comparisons=compare(results.trained),
+        stored_bytes=STORED_BYTES,
         samples=samples_by_prompt(results.trained),
         machines=machines(results.trained),
         versions=versions(results.trained),

@@ -11,7 +11,7 @@ import csv
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from omegaconf import OmegaConf
@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from pipeline.errors import ReportError
 from pipeline.job import Job
+from pipeline.reporting.records import RecordCard
 from pipeline.reporting.results import (
     Corpus,
     Evaluation,
@@ -34,6 +35,8 @@ from pipeline.reporting.results import (
     TrainSettings,
 )
 from pipeline.schema import ReportSlice
+from pipeline.streaming.timeline import Span
+from pipeline.streaming.trace import read_chrome_trace
 
 RecordT = TypeVar("RecordT")
 MEBIBYTE = 1024**2  # Snakemake's "MB" of a benchmark file
@@ -63,7 +66,18 @@ class FrozenStage:
     config: FrozenTraining
 
 
+@dataclass(frozen=True)
+class RecordStatus:
+    """``record.json`` of a record run: ``trained``, or ``skipped`` for a reason."""
+
+    config_hash: str
+    status: Literal["trained", "skipped"]
+    reason: str | None = None
+
+
 PLAN = TypeAdapter(Plan)
+RECORD_CARD = TypeAdapter(RecordCard)
+RECORD_STATUS = TypeAdapter(RecordStatus)
 METRICS = TypeAdapter(Metrics)
 EVALUATION = TypeAdapter(Evaluation)
 CORPUS = TypeAdapter(Corpus)
@@ -76,8 +90,13 @@ def read_results(job: Job[ReportSlice]) -> Results:
     reader = Reader(job.results, job.config.sweep)
     runs = [reader.run(name, hashes) for name, hashes in job.config.runs.items()]
     corpora = [reader.corpus(name) for name in job.config.corpora]
+    cards = sorted((job.results / "records").glob("*.json"))
+    records = [reader.record(card, RECORD_CARD) for card in cards]
+    records.sort(key=lambda card: card.parameters)
     finished = datetime.fromtimestamp(max(reader.times, default=0.0)).astimezone()
-    return Results(sweep=job.config.sweep, finished=finished, runs=runs, corpora=corpora)
+    return Results(
+        sweep=job.config.sweep, finished=finished, runs=runs, corpora=corpora, records=records
+    )
 
 
 class Reader:
@@ -91,18 +110,27 @@ class Reader:
     def run(self, name: str, hashes: dict[str, str]) -> Run:
         """Read one run; ``hashes`` says which stages it has."""
         directory = self.results / name
+        frozen = self.frozen(directory / "config" / "train.yaml") if "train" in hashes else None
+        skipped = self.skipped(name, hashes) if frozen and frozen.train.record else None
         return Run(
             name=name,
             hashes=hashes,
             plan=self.record(directory / "partition.json", PLAN) if "partition" in hashes else None,
-            training=self.training(name, hashes) if "train" in hashes else None,
+            training=self.training(name, frozen, hashes) if frozen and not skipped else None,
             costs={s: self.cost(directory / "benchmarks" / f"{s}.tsv") for s in hashes},
+            skipped=skipped,
         )
 
-    def training(self, name: str, hashes: dict[str, str]) -> Training:
-        """Read a trained model's settings, measurements, losses and evaluation."""
+    def skipped(self, name: str, hashes: dict[str, str]) -> str | None:
+        """Why a record run was not trained, if it was not."""
+        path = self.results / name / "record.json"
+        status = self.record(path, RECORD_STATUS)
+        self.check_hash(path, status.config_hash, hashes["train"])
+        return (status.reason or "no reason given") if status.status == "skipped" else None
+
+    def training(self, name: str, frozen: FrozenTraining, hashes: dict[str, str]) -> Training:
+        """Read a trained model's measurements, losses and evaluation."""
         directory = self.results / name
-        frozen = self.frozen(directory / "config" / "train.yaml")
         metrics = self.record(directory / "metrics.json", METRICS)
         self.check_hash(directory / "metrics.json", metrics.config_hash, hashes["train"])
         evaluation = None
@@ -118,6 +146,7 @@ class Reader:
             metrics=metrics,
             history=self.history(directory / "history.jsonl", metrics.tokens / metrics.steps),
             evaluation=evaluation,
+            timeline=self.timeline(directory / "timeline.json") if metrics.store_bytes else [],
         )
 
     def corpus(self, name: str) -> Corpus:
@@ -142,6 +171,15 @@ class Reader:
             validation_tokens=np.array([line.step * tokens_per_step for line in validations]),
             validation_losses=np.array([line.validation_loss for line in validations]),
         )
+
+    def timeline(self, path: Path) -> list[Span]:
+        """Read the spans of a streamed step, if they were written."""
+        if not path.exists():
+            return []
+        try:
+            return read_chrome_trace(path)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self.damaged(path, "it is not the trace of a step") from error
 
     def cost(self, path: Path) -> StageCost:
         """Read a Snakemake benchmark file, if there is one."""

@@ -10,6 +10,9 @@ from datetime import datetime
 
 import numpy as np
 
+from pipeline.reporting.records import Floor, RecordCard
+from pipeline.streaming.timeline import Span
+
 
 @dataclass(frozen=True)
 class PlanBytes:
@@ -74,7 +77,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Metrics:
-    """``metrics.json``: what training measured."""
+    """``metrics.json``: what training measured, and what it had forecast of itself."""
 
     model: str
     parameters: int
@@ -92,6 +95,12 @@ class Metrics:
     train_seconds: float
     machine: Machine
     versions: dict[str, str]
+    memory_budget_bytes: int | None = None
+    store_bytes: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    predicted_step_seconds: float | None = None
+    floor_seconds: Floor | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ class TrainSettings:
     global_batch: int
     learning_rate: float
     seed: int
+    optimizer: str = "adamw"
+    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Training:
-    """One trained model: its settings, corpus, measurements and losses, and its evaluation."""
+    """One trained model: its settings, corpus, measurements and losses, and its evaluation.
+
+    ``timeline`` holds the spans of one of its steps, if it was streamed.
+    """
 
     run: str
     corpus: str
@@ -147,6 +161,7 @@ class Training:
     metrics: Metrics
     history: History
     evaluation: Evaluation | None
+    timeline: list[Span] = field(default_factory=list)
 
     @property
     def validation_loss(self) -> float | None:
@@ -164,13 +179,17 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its plan, and its training if it has one."""
+    """One run: its plan, and its training if it has one.
+
+    ``skipped`` says why a record run was not trained.
+    """
 
     name: str
     hashes: dict[str, str]
     plan: Plan | None
     training: Training | None
     costs: dict[str, StageCost]
+    skipped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,12 +235,18 @@ class Results:
     finished: datetime
     runs: list[Run]
     corpora: list[Corpus]
+    records: list[RecordCard] = field(default_factory=list)
 
     @property
     def trained(self) -> list[Training]:
         """The trained models, the smallest first."""
         trained = [run.training for run in self.runs if run.training]
         return sorted(trained, key=lambda training: training.metrics.parameters)
+
+    @property
+    def streamed(self) -> list[Training]:
+        """The trained models whose parameters were streamed, the smallest first."""
+        return [training for training in self.trained if training.metrics.store_bytes]
 
     @property
     def plans(self) -> list[Plan]:

@@ -1,4 +1,4 @@
-"""The disk that a run takes, said and asked for before it starts."""
+"""The disk that a streamed run takes, asked for before it starts."""
 
 from __future__ import annotations
 
@@ -7,46 +7,8 @@ import shutil
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.models.shape import parameter_count
-from pipeline.schema import Keep, ModelConfig, Optimizer, TrainConfig
-from pipeline.streaming.layout import PartLayout, layer_name
+from pipeline.schema import Optimizer
 from pipeline.streaming.plan import StreamingPlan
-from pipeline.streaming.slots import store_disk_bytes
-from pipeline.streaming.working_memory import FP32_BYTES, WorkingMemory
-
-KEPT_FILES = 2
-"""A set kept with the journal is written to one file while the other holds the last version."""
-
-
-def kept_set_bytes(memory: WorkingMemory) -> dict[str, int]:
-    """The sets of tensors that commits keep with the journal: name -> bytes."""
-    carried = {"carried": memory.carried_bytes} if memory.carried_bytes else {}
-    return {"boundary": memory.boundary_bytes, **carried}
-
-
-def spilled_bytes(memory: WorkingMemory) -> dict[str, int]:
-    """The inputs of layers that are spilled: key, as the engine names them, -> bytes."""
-    micro_batches = memory.train.global_batch // memory.train.micro_batch
-    each = memory.boundary_bytes // micro_batches
-    return {
-        f"{layer_name(layer)}.{number}": each
-        for layer in range(memory.spilled_layers)
-        for number in range(micro_batches)
-    }
-
-
-def streaming_disk_bytes(layouts: dict[str, PartLayout], memory: WorkingMemory) -> int:
-    """A store with its spare slots, and the kept and spilled tensors beside it."""
-    beside = KEPT_FILES * sum(kept_set_bytes(memory).values())
-    return store_disk_bytes(layouts) + beside + sum(spilled_bytes(memory).values())
-
-
-def exported_bytes(model: ModelConfig, train: TrainConfig) -> int:
-    """The Hugging Face directory of a finished run: bf16 from Adafactor, else fp32."""
-    if train.keep is not Keep.model:
-        return 0
-    each = 2 if train.optimizer is Optimizer.adafactor else FP32_BYTES
-    return each * parameter_count(model)
 
 
 def require_disk(plan: StreamingPlan, folder: Path) -> None:

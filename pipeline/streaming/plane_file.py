@@ -8,6 +8,7 @@ Format: https://github.com/huggingface/safetensors#format
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,12 @@ class FileImage:
 
 
 def image_of_tensors(name: str, tensors: Mapping[str, Tensor]) -> FileImage:
-    """The image of a set of tensors kept beside the parts; wider elements first, for alignment."""
+    """The image of a set of tensors kept beside the parts; wider elements first, for alignment.
+
+    ``name`` becomes part of a file's name; ValueError if it cannot.
+    """
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise ValueError(f"{name!r}: no file name; use letters, digits, '.', '_' and '-'")
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
     specs = (TensorSpec(key, tensor.dtype, tuple(tensor.shape)) for key, tensor in ordered)
     return FileImage.of(name, "kept", specs)

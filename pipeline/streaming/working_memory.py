@@ -156,18 +156,17 @@ class WorkingMemory:
         return {"gradients": gradients, "at the boundary": 4 * self.boundary_bytes}
 
     def _fill(self) -> Terms:
-        """A tensor in fp32 for each thread; two halves beside it where a master is split."""
+        """A tensor in fp32 for each thread, and two halves beside it where a master is split."""
         each = 2 * FP32_BYTES if self._split else FP32_BYTES
-        if self.model.weights is not None:  # a whole part, as the directory has it
-            largest = max(layout.parameters for layout in self.layouts.values())
-            return {"weights that are read": largest * (FP32_BYTES + each)}
-        cores = machine.usable_cores()
+        # Read from a directory, tensors come one at a time, beside the form it has them in.
+        cores = 1 if self.model.weights else machine.usable_cores()
+        each += FP32_BYTES if self.model.weights else 0
         most = 0
         for part in (EMBEDDING, layer_name(0), HEAD):
             specs = self.layouts[part].planes["weights"]
             sizes = sorted((spec.nbytes // spec.dtype.itemsize for spec in specs), reverse=True)
             most = max(most, sum(sizes[:cores]))
-        return {"initial weights": most * each}
+        return {"first weights": most * each}
 
     def _export(self) -> Terms:
         """Masters of a part joined to fp32, and a tensor as a Hugging Face file has it."""

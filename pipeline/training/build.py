@@ -20,11 +20,13 @@ from pipeline.streaming.fill import fill
 from pipeline.streaming.forecast import Forecast, forecast
 from pipeline.streaming.holders import Holder, ResidentParameters
 from pipeline.streaming.journal import Identity
-from pipeline.streaming.layout import gradients_are_fp32, head_is_tied, layer_name, part_layouts
+from pipeline.streaming.layout import part_layouts
 from pipeline.streaming.on_device import OnDevice
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan, plan_resident, plan_streaming
+from pipeline.streaming.sizes import kept_set_bytes, spilled_bytes
 from pipeline.streaming.store import ParameterStore
 from pipeline.streaming.timeline import Timeline
+from pipeline.streaming.working_memory import WorkingMemory
 from pipeline.training.execution import Execution, Resident, Streaming
 
 
@@ -92,7 +94,10 @@ def _streaming(config: TrainSlice, plan: StreamingPlan, place: Place) -> Streami
         timeline,
         pin=gpu,
     )
-    store.reserve(*_beside_the_planes(config, plan))
+    memory = WorkingMemory(
+        config.model, config.train, layouts, plan.kept_layers, plan.spilled_layers
+    )
+    store.reserve(kept_set_bytes(memory), spilled_bytes(memory))
     holder: Holder = OnDevice(store, place.device) if gpu else store
     engine = StepEngine(
         holder,
@@ -106,25 +111,6 @@ def _streaming(config: TrainSlice, plan: StreamingPlan, place: Place) -> Streami
     )
     fill_store = _filling(holder, config, engine.notes)
     return Streaming(engine, store, fill_store, place.folder, place.run_hash)
-
-
-def _beside_the_planes(
-    config: TrainSlice, plan: StreamingPlan
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of what a commit keeps with its journal, and of spilled inputs of layers, in fp32."""
-    model, train = config.model, config.train
-    micro_batch_bytes = 4 * train.micro_batch * train.sequence_length * model.hidden
-    micro_batches = range(train.global_batch // train.micro_batch)
-    kept = {"boundary": len(micro_batches) * micro_batch_bytes}
-    if head_is_tied(model):
-        bytes_per_value = 4 if gradients_are_fp32(train) else 2
-        kept["carried"] = bytes_per_value * model.vocabulary * model.hidden
-    spilled = {
-        f"{layer_name(layer)}.{number}": micro_batch_bytes
-        for layer in range(plan.spilled_layers)
-        for number in micro_batches
-    }
-    return kept, spilled
 
 
 def _filling(holder: Holder, config: TrainSlice, notes: dict[str, Any]) -> Callable[[], None]:

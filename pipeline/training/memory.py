@@ -90,9 +90,7 @@ def _control_groups() -> Iterator[tuple[int, int]]:
             yield from _limits(CGROUPS / "memory", path, *names)
 
 
-def _limits(
-    root: Path, path: str, limit: str, use: str, prefix: str
-) -> Iterator[tuple[int, int]]:
+def _limits(root: Path, path: str, limit: str, use: str, prefix: str) -> Iterator[tuple[int, int]]:
     group = root / path.strip("/")
     for folder in (group, *group.parents):
         try:

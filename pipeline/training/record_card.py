@@ -79,10 +79,20 @@ def write_card(
         "measured": True,
         "date": datetime.now(UTC).date().isoformat(),
     }
-    path = job.results / "records" / f"{job.run}.json"
+    path = card_path(job)
     write_json(path, card)
-    _write_status(job, {"status": "trained", "card": f"records/{path.name}"})
+    confirm(job)
     return path
+
+
+def card_path(job: Job[TrainSlice]) -> Path:
+    """Where the card of a run lies."""
+    return job.results / "records" / f"{job.run}.json"
+
+
+def confirm(job: Job[TrainSlice]) -> None:
+    """Say that the run was trained and has its card."""
+    _write_status(job, {"status": "trained", "card": f"records/{job.run}.json"})
 
 
 def skip(job: Job[TrainSlice], reason: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, Run
 
-from pipeline import metric_writer, tracking
+from pipeline import metric_writer, tracking, training_logger
 from pipeline.cli import job_by_hand
 from pipeline.config import compose
 from pipeline.errors import Interrupted, TrackingError
@@ -52,6 +52,10 @@ METRICS: dict[str, Any] = {
     "loss_last": 1.5,
     "peak_rss_bytes": 10**9,
     "memory_budget_bytes": None,
+    "store_bytes": 41 * 10**9,
+    "floor_seconds": {"compute": 100.0, "transfer": 80.0, "update": 20.0},
+    "plan": {"disk_bytes": 5 * 10**10, "kept_layers": 3},
+    "predicted_step_seconds": 110.0,
     "machine": {"cores": 2},
     "measured": True,
 }
@@ -201,6 +205,11 @@ def test_a_training_is_logged_with_all_it_is(results: Path) -> None:
     assert metrics["simulated/step_seconds"] == 0.5
     assert metrics["simulated/seconds_by_cause.compute"] == 0.4
     assert metrics["simulated/fits"] == 1
+    assert metrics["measured/store_bytes"] == 41 * 10**9
+    assert metrics["measured/floor_seconds.compute"] == 100.0
+    assert metrics["predicted/step_seconds"] == 110.0
+    assert metrics["predicted/disk_bytes"] == 5 * 10**10
+    assert not [name for name in metrics if "measured/plan" in name or "measured/pred" in name]
     assert not {"measured/measured", "measured/memory_budget_bytes"} & metrics.keys()
     (dataset,) = datasets(run)
     assert dataset.name == MANIFEST["corpus"]
@@ -217,6 +226,44 @@ def test_artifacts_lie_below_the_results(results: Path) -> None:
     assert artifact(run, "config/train.yaml").read_text() == frozen
     files = ["metrics.json", "partition.json", "history.jsonl", "figures/loss.png"]
     assert all(artifact(run, name).is_file() for name in [*files, "model/config.json"])
+
+
+def test_a_record_run_is_tagged_and_has_its_card_and_its_timeline(results: Path) -> None:
+    job = job_of(results, "train", "train=record", "tracking.experiment=records")
+    folder = job.run_directory
+    (results / "records").mkdir()
+    (results / "records" / "small.json").write_text("{}")
+    for name in ("timeline.json", "timeline.png"):
+        (folder / name).write_text("{}")
+    files = [folder / "timeline.json", folder / "timeline.png"]
+    train(job, range(1, 3), lambda logger: logger.finish(METRICS, files, None))
+    run = the_run(results)
+    assert run.data.tags["record"] == "true"
+    assert "weights" not in run.data.tags
+    names = ("small.json", "timeline.json", "figures/timeline.png")
+    assert all(artifact(run, name).is_file() for name in names)
+    client = MlflowClient(f"sqlite:///{results}/mlflow.db")
+    assert client.get_experiment(run.info.experiment_id).name == "records"
+    train(job_of(results, "train", "run=usual"), range(1, 2))
+    assert [
+        run.info.run_name for run in stored_runs(results, "train") if "record" in run.data.tags
+    ] == ["small"]
+
+
+def test_large_weights_and_stores_are_named_and_not_copied(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_logger, "COPIED_BYTES", 1)
+    job = job_of(results)
+    train(job, range(1, 3), finisher(job))
+    run = the_run(results)
+    assert run.data.tags["weights"] == str(job.run_directory / "model")
+    assert not artifact(run, "model").exists()
+    store = job_of(results, "train", "train.keep=store", "run=kept")
+    folder = store.run_directory / "checkpoints" / "0" / "store"
+    train(store, range(1, 2), lambda logger: logger.finish(METRICS, [], folder))
+    [kept] = [run for run in stored_runs(results, "train") if run.info.run_name == "kept"]
+    assert kept.data.tags["weights"] == str(folder)
 
 
 def test_a_stopped_training_goes_on_in_its_run(results: Path) -> None:

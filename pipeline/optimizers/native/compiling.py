@@ -29,10 +29,11 @@ def inlined(function: Callable[..., Any]) -> Any:
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile at first use. The code is kept on disk where there is a folder to write."""
     config: Any = numba.config
-    before, config.CACHE_DIR = config.CACHE_DIR, str(_folder(config.CACHE_DIR))
+    before = config.CACHE_DIR
     try:
+        config.CACHE_DIR = str(_folder(before))
         return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # numba found no folder: compiled anew in each process
+    except RuntimeError:  # no such folder, or no home: compiled anew in each process
         return inlined(function)
     finally:
         config.CACHE_DIR = before

@@ -14,8 +14,16 @@ import yaml
 from pipeline import report
 from pipeline.job import Job
 from pipeline.schema import ReportSlice, TrackingConfig
+from pipeline.streaming.timeline import Span
+from pipeline.streaming.trace import write_chrome_trace
 
 STEPS, TOKENS_PER_STEP = 60, 4096
+SPANS = [
+    Span("read", "layers.0 weights", 50.0, 53.0, 6e9),
+    Span("compute", "forward layers.0", 51.0, 59.0, 3.2e12),
+    Span("update", "layers.0", 59.0, 59.5, 5e8),
+    Span("write", "layers.0 weights", 59.5, 60.0, 5e8),
+]
 
 
 @dataclass
@@ -98,7 +106,13 @@ class FakeResults:
         self.plan(run, parameters, **changes)
 
     def train(
-        self, run: str, parameters: int, loss: float, corpus: str = "books", **metrics: Any
+        self,
+        run: str,
+        parameters: int,
+        loss: float,
+        corpus: str = "books",
+        settings: dict[str, Any] | None = None,
+        **metrics: Any,
     ) -> None:
         self.plan(run, parameters)
         settings = {
@@ -108,6 +122,7 @@ class FakeResults:
             "learning_rate": 2e-3,
             "seed": 0,
             "precision": "fp32",
+            **(settings or {}),
         }
         self._stage(run, "train", {"train": settings, "corpus": corpus})
         tokens = STEPS * TOKENS_PER_STEP
@@ -144,6 +159,73 @@ class FakeResults:
         self._evaluate(run, parameters, loss)
         if corpus not in self.corpora:
             self._corpus(corpus)
+
+    def stream(self, run: str, parameters: int, loss: float, **metrics: Any) -> None:
+        """A streamed training, with the trace of a step of 10 s."""
+        values = {
+            "execution": "streaming",
+            "step_seconds_median": 10.0,
+            "peak_rss_bytes": 7_900_000_000,
+            "memory_budget_bytes": 8_589_934_592,
+            "store_bytes": 2 * parameters,
+            "bytes_read": STEPS * 4 * parameters,
+            "bytes_written": STEPS * 2 * parameters,
+            "floor_seconds": {"compute": 8.0, "transfer": 5, "update": 1.0},
+            "predicted_step_seconds": 9.5,
+            "plan": {"kept_layers": 2},
+        }
+        self.train(run, parameters, loss, **{**values, **metrics})
+        write_chrome_trace(SPANS, self.results / run / "timeline.json", f"a step of {run}")
+
+    def record(self, run: str, parameters: int, skipped: str | None = None) -> None:
+        """A record run of this sweep: streamed, kept as a card and not evaluated; or skipped."""
+        settings = {"record": True, "optimizer": "adafactor"}
+        if skipped is None:
+            self.stream(run, parameters, 9.0)
+            self.card(run, parameters)
+            status = {"status": "trained", "card": f"records/{run}.json"}
+        else:
+            self.plan(run, parameters)
+            status = {"status": "skipped", "reason": skipped}
+        values = {"steps": 5, "sequence_length": 512, "global_batch": 1, "learning_rate": 0.01}
+        training = {**values, "seed": 0, **settings}
+        self._stage(run, "train", {"train": training, "corpus": "books"})
+        self.runs[run].pop("evaluate", None)
+        self._json(f"{run}/record.json", {"config_hash": self.runs[run]["train"], **status})
+
+    def card(self, name: str, parameters: int) -> None:
+        """A record card, as a checkout has it."""
+        card = {
+            "name": name,
+            "model": name,
+            "parameters": parameters,
+            "steps": 5,
+            "losses": [10.9, 10.2, 9.8, 9.5, 9.123],
+            "tokens_per_step": 512,
+            "tokens_per_second": 3.9,
+            "step_seconds_median": 132.0,
+            "floor_seconds": {"compute": 120.0, "transfer": 90.0, "update": 20.0},
+            "seconds_to_first_step": 400.0,
+            "peak_rss_bytes": 8_100_000_000,
+            "memory_budget_bytes": 8_589_934_592,
+            "store_bytes": 2 * parameters,
+            "bytes_read": 20 * parameters,
+            "bytes_written": 10 * parameters,
+            "resumed_after_kill": [2],
+            "machine": {
+                "cpu": "Record CPU 1",
+                "cores": 2,
+                "memory_bytes": 25_000_000_000,
+                "disk": "ext4, 252 GB",
+            },
+            "versions": {"torch": "9.8.7"},
+            "commit": "c0ffee" + "0" * 34 + "+changes",
+            "command": "snakemake --cores all --config sweep=records memory=8GiB",
+            "simulated": {"wse1": None, "wse2": 1.24},
+            "measured": True,
+            "date": "2026-01-02",
+        }
+        self._json(f"records/{name}.json", card)
 
     def _evaluate(self, run: str, parameters: int, loss: float) -> None:
         self._stage(run, "evaluate", {})
@@ -254,7 +336,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> FakeResults:
 
 
 def fill(fake: FakeResults) -> FakeResults:
-    """Write three trained models and three plans, one of which does not fit."""
+    """Write three trained models and three plans, one of which does not fit, and a record card."""
+    fake.card("record_gptj_6b", 6_050_882_784)
     fake.train("nano_1m", 1_010_000, 5.214)
     fake.train("nano_3m", 3_020_000, 4.731)
     fake.train("nano_10m", 10_200_000, 4.352)

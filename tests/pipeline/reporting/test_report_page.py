@@ -95,7 +95,7 @@ def test_the_page_needs_nothing_but_itself(reported):
 
 def test_the_page_shows_the_figures_beside_it(reported):
     html = page_of(reported)
-    names = ("loss_curves", "bits_per_byte", "scaling_law", "plan_speed", "plan_causes")
+    names = ("loss_curves", "scaling_law", "record_losses", "plan_speed", "plan_causes")
     for name in names:
         content = (reported.results / "figures" / f"{name}.png").read_bytes()
         assert base64.b64encode(content).decode() in html, name
@@ -106,7 +106,7 @@ def test_every_table_of_results_and_every_figure_wears_a_badge(reported):
     html = page_of(reported)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
     captions += re.findall(r'<p class="caption">(.*?)</p>', html, re.DOTALL)
-    assert len(captions) == 6 + 4
+    assert len(captions) == 7 + 5
     without = [words for words in captions if 'class="badge' not in words]
     assert without == ["Settings of the trained models."]
     plans = section(html, "The ladder.s plans")

@@ -1,0 +1,1 @@
+"""Ways of evaluating a model: whole in memory, or part by part."""

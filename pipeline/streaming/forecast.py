@@ -1,0 +1,151 @@
+"""How long a step will take, forecast from a plan and the machine's measured rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline import machine
+from pipeline.machine_speed.speed import MachineSpeed
+from pipeline.progress import byte_count
+from pipeline.reporting import humane
+from pipeline.schema import ModelConfig, TrainConfig
+from pipeline.streaming.compute_cost import ComputeCost
+from pipeline.streaming.layout import PartLayout, part_layouts
+from pipeline.streaming.plan import ResidentPlan, StreamingPlan
+from pipeline.streaming.simulation import Simulation
+from pipeline.streaming.visits import StepVisits, Visit
+from pipeline.streaming.working_memory import WorkingMemory
+
+SETTLED_STEPS = 3
+"""After so many steps memory holds at a step's end what it holds at every later one's."""
+
+
+@dataclass(frozen=True)
+class FloorSeconds:
+    """What a step cannot be faster than: each kind of work by itself, never interrupted.
+
+    ``transfer`` is that of the bytes that memory has no room to keep. Compute and update share
+    the processor, so their sum is a floor, too.
+    """
+
+    compute: float
+    transfer: float
+    update: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A step once memory holds what it can, predicted; bytes are of one step."""
+
+    step_seconds: float
+    tokens_per_second: float
+    seconds_to_first_step: float
+    floor_seconds: FloorSeconds
+    binds: str
+    bytes_read: int
+    bytes_written: int
+
+    def lines(self) -> list[str]:
+        """What a user should know before the run starts."""
+        floor = self.floor_seconds
+        return [
+            f"first step done after about {humane.duration(self.seconds_to_first_step)}, then "
+            f"{humane.duration(self.step_seconds)} a step, "
+            f"{humane.significant(self.tokens_per_second)} tokens/s, bound by {self.binds} "
+            "(predicted from this machine's measured rates)",
+            f"of a step: {humane.duration(floor.compute)} compute, "
+            f"{humane.duration(floor.update)} update, {humane.duration(floor.transfer)} transfers: "
+            f"{byte_count(self.bytes_read)} read, {byte_count(self.bytes_written)} written",
+        ]
+
+
+def forecast(
+    model: ModelConfig,
+    train: TrainConfig,
+    plan: StreamingPlan | ResidentPlan,
+    speed: MachineSpeed,
+) -> Forecast:
+    """Predict a step of ``plan`` on a machine of this ``speed``."""
+    layouts = part_layouts(model, train)
+    spilled = plan.spilled_layers if isinstance(plan, StreamingPlan) else 0
+    memory = WorkingMemory(model, train, layouts, plan.kept_layers, spilled)
+    step = StepVisits(ComputeCost(model, train, speed, layouts), memory)
+    if isinstance(plan, ResidentPlan):
+        return _resident(step, speed)
+    return _streaming(step, plan.store_memory_bytes, speed)
+
+
+def _resident(step: StepVisits, speed: MachineSpeed) -> Forecast:
+    visits = step.of_step()
+    compute = sum(visit.compute_seconds for visit in visits)
+    update = sum(visit.update_seconds for visit in visits)
+    first = sum(initial_seconds(step.cost.layouts, speed).values())
+    floor = FloorSeconds(compute, 0.0, update)
+    return _forecast(step, compute + update, first + compute + update, floor, 0, 0)
+
+
+def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -> Forecast:
+    simulation = Simulation(step.sizes(), store_memory_bytes, speed.disk)
+    visits = step.of_step()
+    simulation.run(step.of_fill(initial_seconds(step.cost.layouts, speed)))
+    simulation.settle()
+    simulation.run(visits)
+    first = simulation.now
+    for _ in range(SETTLED_STEPS - 1):
+        simulation.bytes_read = simulation.bytes_written = 0
+        seconds = simulation.run(visits)
+    floor = FloorSeconds(
+        sum(visit.compute_seconds for visit in visits),
+        transfer_seconds(visits, simulation, speed),
+        sum(visit.update_seconds for visit in visits),
+    )
+    read, written = simulation.bytes_read, simulation.bytes_written
+    return _forecast(step, seconds, first, floor, read, written)
+
+
+def _forecast(
+    step: StepVisits, seconds: float, first: float, floor: FloorSeconds, read: int, written: int
+) -> Forecast:
+    train = step.cost.train
+    processor = floor.compute + floor.update
+    words = "compute" if floor.compute >= floor.update else "the optimizer's update"
+    return Forecast(
+        step_seconds=seconds,
+        tokens_per_second=train.global_batch * train.sequence_length / seconds,
+        seconds_to_first_step=first,
+        floor_seconds=floor,
+        binds="the disk" if floor.transfer > processor else words,
+        bytes_read=read,
+        bytes_written=written,
+    )
+
+
+def transfer_seconds(visits: list[Visit], simulation: Simulation, speed: MachineSpeed) -> float:
+    """The least time for a step's bytes: reads by themselves while nothing is to be written.
+
+    How much of what is read falls to the passes that write follows from what they fetch.
+    """
+    disk = speed.disk
+    fetched = [(visit.writing_pass, key) for visit in visits for key in visit.fetched]
+    total = sum(simulation.sizes[key] for _, key in fetched) or 1
+    beside = sum(simulation.sizes[key] for writing, key in fetched if writing)
+    read_beside = simulation.bytes_read * beside / total
+    together = max(
+        read_beside / disk.read_beside_write, simulation.bytes_written / disk.write_beside_read
+    )
+    return (simulation.bytes_read - read_beside) / disk.read + together
+
+
+def initial_seconds(layouts: dict[str, PartLayout], speed: MachineSpeed) -> dict[str, float]:
+    """For each part, the time to draw its matrices, one core to a matrix."""
+    cores = machine.usable_cores()
+    seconds = {}
+    for part, layout in layouts.items():
+        sizes = [
+            spec.nbytes // spec.dtype.itemsize
+            for spec in layout.planes["weights"]
+            if len(spec.shape) > 1
+        ]
+        longest = max(sum(sizes) / cores, max(sizes, default=0))
+        seconds[part] = 1e-9 * speed.initial_nanoseconds * longest
+    return seconds
