@@ -31,7 +31,9 @@ use rule train as train_only with:
         metrics=RESULTS / "{run}/metrics.json",
         history=RESULTS / "{run}/history.jsonl",
     wildcard_constraints:
-        run=any_of(set(SWEEP.trained) - set(SWEEP.evaluated) - set(SWEEP.records)),
+        run=any_of(
+            sorted(set(SWEEP.trained) - set(SWEEP.evaluated) - set(SWEEP.records))
+        ),
 
 
 # A rung of the record ladder, the smallest first: all of them wait for all plans, so that they are

@@ -71,16 +71,17 @@ class Gpt2(nn.Module):
         """Mean cross-entropy of ``targets_bt`` in nats, a scalar."""
         x_btd = self.tokens(tokens_bt) + self.positions.weight[: tokens_bt.shape[1]]
         for block in self.blocks:
-            x_btd = checkpoint(block, x_btd, use_reentrant=False) if self.recompute else block(x_btd)
+            x_btd = (
+                checkpoint(block, x_btd, use_reentrant=False) if self.recompute else block(x_btd)
+            )
         logits_btv = F.linear(self.norm(x_btd), self.tokens.weight)
         return F.cross_entropy(logits_btv.flatten(0, 1).float(), targets_bt.flatten())
 
 
 @torch.no_grad()
-def initialize(model: nn.Module) -> None:
-    """Matrices normal with deviation 0.02, LayerNorms the identity, biases zero."""
-    for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(std=0.02)
-        else:
-            parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+def initialize_tensor(name: str, parameter: Tensor) -> None:
+    """Fill a matrix with deviation 0.02, a LayerNorm with the identity, a bias with zeros."""
+    if parameter.ndim > 1:
+        parameter.normal_(std=0.02)
+    else:
+        parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)

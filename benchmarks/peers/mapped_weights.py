@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.peers.gpt2 import SHAPES, Gpt2, initialize
+from benchmarks.peers.gpt2 import SHAPES, Gpt2, initialize_tensor
 from benchmarks.peers.measuring import random_tokens, timed_steps
 
 LEARNING_RATE = {"sgd": 1e-3, "adafactor": 1e-2}
@@ -86,7 +86,8 @@ def main() -> None:
         model = Gpt2(shape, arguments.recompute)
     map_weights(model, arguments.folder / f"{arguments.model}.bf16")
     if not arguments.steps:
-        initialize(model)
+        for name, parameter in model.named_parameters():
+            initialize_tensor(name, parameter)
         return
     update_in_backward(model, arguments.optimizer)
     tokens = random_tokens(arguments.batch, arguments.tokens, shape.vocabulary)
@@ -94,7 +95,7 @@ def main() -> None:
     def step() -> float:
         loss = model(tokens[:, :-1], tokens[:, 1:])
         loss.backward()
-        return float(loss)
+        return loss.item()
 
     timed_steps(step, arguments.steps, arguments.batch * arguments.tokens)
 

@@ -24,7 +24,11 @@ def disk_bytes() -> tuple[int, int]:
 
 def _process_file(path: str) -> dict[str, int]:
     pairs = (line.split(":", 1) for line in Path(path).read_text().splitlines())
-    return {key: int(words[0]) for key, value in pairs if (words := value.split()[:1]) and words[0].isdigit()}
+    return {
+        key: int(words[0])
+        for key, value in pairs
+        if (words := value.split()[:1]) and words[0].isdigit()
+    }
 
 
 def random_tokens(batch: int, tokens: int, vocabulary: int) -> Tensor:
@@ -34,7 +38,10 @@ def random_tokens(batch: int, tokens: int, vocabulary: int) -> Tensor:
 
 
 def timed_steps(step: Callable[[], float], steps: int, tokens_per_step: int) -> None:
-    """Run a step to warm up, then ``steps`` timed ones, and print what they took."""
+    """Run a step to warm up, then ``steps`` timed ones, and print what they took.
+
+    The keys are those of :class:`benchmarks.comparison.Measured`.
+    """
     losses, seconds = [step()], []
     read_before, written_before = disk_bytes()
     for _ in range(steps):
@@ -49,7 +56,5 @@ def timed_steps(step: Callable[[], float], steps: int, tokens_per_step: int) -> 
         "bytes_written_per_step": (written - written_before) / steps,
         "peak_rss_bytes": peak_rss_bytes(),
         "losses": losses,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
     }
     print(json.dumps(result), flush=True)

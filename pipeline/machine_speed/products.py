@@ -77,11 +77,13 @@ def measure_attention(precision: str, most_tokens: int) -> tuple[AttentionRate, 
 
 def _attention_rate(dtype: torch.dtype, tokens: int) -> AttentionRate:
     shape = (1, tokens, HEADS, HEAD_SIZE)
-    inputs = [torch.randn(shape).to(dtype).transpose(1, 2).requires_grad_() for _ in range(3)]
+    query, key, value = inputs = [
+        torch.randn(shape).to(dtype).transpose(1, 2).requires_grad_() for _ in range(3)
+    ]
     gradient = torch.randn(shape).to(dtype).transpose(1, 2)
 
     def forward() -> torch.Tensor:
-        return F.scaled_dot_product_attention(*inputs, is_causal=True)
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
 
     output = forward()
 

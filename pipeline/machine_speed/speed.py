@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise, product
@@ -77,9 +77,9 @@ class MachineSpeed:
         return {"measured": True, **asdict(self)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> MachineSpeed:
+    def from_json(cls, stored: Mapping[str, Any]) -> MachineSpeed:
         """Raises KeyError or TypeError for anything but what :meth:`to_json` gives."""
-        values = {key: value for key, value in values.items() if key != "measured"}
+        values = {key: value for key, value in stored.items() if key != "measured"}
         values["products"] = {
             precision: tuple(ProductRate(**rate) for rate in rates)
             for precision, rates in values["products"].items()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Floor:
-    """Seconds that a step cannot go below on its machine, each measured there by itself.
+    """Seconds that a step cannot go below on its machine, from rates measured there.
 
-    ``compute`` is the arithmetic at the machine's speed, ``transfer`` the bytes at the disk's,
-    ``update`` the optimizer's part of the arithmetic.
+    ``compute`` is the arithmetic at the machine's speed, ``transfer`` the bytes at the disk's.
+    ``update``, the optimizer's share, takes the same processor; the floor leaves it out.
     """
 
     compute: float

@@ -35,7 +35,10 @@ class FloorSeconds:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A step once memory holds what it can, predicted; bytes are of one step."""
+    """A step once memory holds what it can, predicted; bytes are of one step.
+
+    ``binds`` is ``compute``, ``update`` or ``disk``.
+    """
 
     step_seconds: float
     tokens_per_second: float
@@ -108,13 +111,13 @@ def _forecast(
 ) -> Forecast:
     train = step.cost.train
     processor = floor.compute + floor.update
-    words = "compute" if floor.compute >= floor.update else "the optimizer's update"
+    words = "compute" if floor.compute >= floor.update else "update"
     return Forecast(
         step_seconds=seconds,
         tokens_per_second=train.global_batch * train.sequence_length / seconds,
         seconds_to_first_step=first,
         floor_seconds=floor,
-        binds="the disk" if floor.transfer > processor else words,
+        binds="disk" if floor.transfer > processor else words,
         bytes_read=read,
         bytes_written=written,
     )

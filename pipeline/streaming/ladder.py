@@ -17,8 +17,8 @@ def ladder() -> tuple[ModelConfig, ...]:
     """Every model that has a shape of its own, the smallest first."""
     models = []
     for path in sorted((CONF_DIR / "model").glob("*.yaml")):
-        values = OmegaConf.load(path)
-        if "layers" in values:
+        values = OmegaConf.to_container(OmegaConf.load(path))
+        if isinstance(values, dict) and "layers" in values:
             del values["defaults"]
             merged = OmegaConf.merge(OmegaConf.structured(ModelConfig), values)
             models.append(cast(ModelConfig, OmegaConf.to_object(merged)))

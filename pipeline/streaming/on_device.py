@@ -73,9 +73,8 @@ class OnDevice:
 
     def release(self, part: str, *planes: Plane) -> None:
         """Forget the copies; the store may keep its own."""
-        for plane in planes:
-            self._here.pop((part, plane), None)
-        self._going.append(self._thread.submit(self._store.release, part, *planes))
+        copied = [self._here.pop((part, plane)) for plane in planes]
+        self._going.append(self._thread.submit(self._give_back, part, planes, copied))
 
     def blank(self, part: str, *planes: Plane) -> Tensors:
         """Zeroed tensors on the device."""
@@ -135,6 +134,13 @@ class OnDevice:
             }
             done = None if self._stream is None else self._stream.record_event()
         return _Copied(host, tensors, done)
+
+    def _give_back(self, part: str, planes: tuple[Plane, ...], copied: list[_Copied]) -> None:
+        """Let the store have its buffers again, once nothing is copied from them any longer."""
+        for plane in copied:
+            if plane.done is not None:
+                plane.done.synchronize()
+        self._store.release(part, *planes)
 
     def _take(
         self,

@@ -15,7 +15,7 @@ from pipeline.models.shape import parameter_count
 from pipeline.progress import byte_count
 from pipeline.schema import ClipBy, ModelConfig, TrainConfig
 from pipeline.streaming.layout import part_layouts
-from pipeline.streaming.refusal import refusal
+from pipeline.streaming.refusal import gibibytes, refusal
 from pipeline.streaming.sizes import (
     StoreMemory,
     exported_bytes,
@@ -81,7 +81,7 @@ class StreamingPlan:
         size = byte_count(self.exported_bytes)
         model = f", then {size} for the model" if self.exported_bytes else ""
         return [
-            f"streaming: {_memory_words(self)}, {byte_count(self.store_memory_bytes)} of it for "
+            f"streaming: {_memory_words(self)}, {gibibytes(self.store_memory_bytes)} of it for "
             f"parameters; {byte_count(self.disk_bytes)} of disk{model}",
             f"{_optimizer_words(self)}; {self._activation_words()}",
         ]
@@ -99,8 +99,8 @@ class StreamingPlan:
 
 def _memory_words(plan: ResidentPlan | StreamingPlan) -> str:
     return (
-        f"at most {byte_count(plan.memory_bytes)} of memory (predicted; the budget is "
-        f"{byte_count(plan.memory_budget_bytes)})"
+        f"at most {gibibytes(plan.memory_bytes)} of memory (predicted; the budget is "
+        f"{gibibytes(plan.memory_budget_bytes)})"
     )
 
 

@@ -36,9 +36,14 @@ def refusal(
         remedies.append("train.execution=streaming")
     return BudgetError(
         f"model={model.name}: {way} training with {train.optimizer.value} needs "
-        f"{needed_bytes / GIB:.2f} GiB of memory, the budget is {budget_bytes / GIB:.2f} GiB; "
+        f"{gibibytes(needed_bytes)} of memory, the budget is {gibibytes(budget_bytes)}; "
         f"what would fit: {', or '.join(remedies)}"
     )
+
+
+def gibibytes(nbytes: float) -> str:
+    """Memory in the unit that ``device.memory`` is usually given in: ``7.25 GiB``."""
+    return f"{nbytes / GIB:.2f} GiB"
 
 
 def _other_training(

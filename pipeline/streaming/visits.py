@@ -121,7 +121,8 @@ class StepVisits:
 
     def _backward(self) -> Iterator[Visit]:
         for part in reversed(self.cost.layouts):
-            keys, given = self._keys(part, *self._of_update), ()
+            keys = self._keys(part, *self._of_update)
+            given: tuple[Key, ...] = ()
             if self._is_kept(part):
                 given, keys = keys[:1], keys[1:]
             borrowed = self._keys(EMBEDDING, "weights")

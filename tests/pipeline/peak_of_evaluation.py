@@ -24,7 +24,7 @@ from pipeline.schema import Family, ModelConfig
 from pipeline.streaming.layout import parameter_shapes
 
 CPU = torch.device("cpu")
-SEQUENCES, BATCH, TOKENS = 64, 2, 128
+SEQUENCES, BATCH, TOKENS = 16, 2, 64
 GROUP_TOKENS = SEQUENCES * TOKENS // 2
 WIDE = ModelConfig(
     name="wide",

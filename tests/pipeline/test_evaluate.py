@@ -8,12 +8,21 @@ import math
 import pytest
 import torch
 
+from pipeline import evaluate as stage
 from pipeline.corpus.shards import TokenSplit
 from pipeline.errors import ModelError
 from pipeline.evaluate import bits_per_byte, validation_loss, whole_split
 from pipeline.evaluate import run as evaluate
+from pipeline.evaluation.plan import resident_bytes
 from pipeline.models import huggingface
+from pipeline.models.shape import read_shape
 from pipeline.train import run as train
+
+
+def evaluated(job):
+    """What an evaluation writes."""
+    evaluate(job)
+    return json.loads((job.run_directory / "evaluation.json").read_text())
 
 
 @pytest.fixture
@@ -70,6 +79,26 @@ def test_samples_repeat_with_their_seed(trained):
     first = json.loads(path.read_text())["samples"]
     evaluate(trained)
     assert json.loads(path.read_text())["samples"] == first
+
+
+def test_a_model_that_memory_does_not_hold_gives_the_same_numbers(job, monkeypatch, capsys):
+    more = ("model.layers=8", "train.steps=2", "evaluate.batch=4")
+    train(job("train", *more))
+    whole = evaluated(job("evaluate", *more))
+    model = read_shape(job("evaluate", *more).run_directory / "model")
+    too_little = resident_bytes(model, torch.float32, 4 * 32) - 1
+    monkeypatch.setattr(stage, "free_bytes", lambda device: too_little)
+    capsys.readouterr()
+    by_parts = evaluated(job("evaluate", *more))
+    assert by_parts["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-6)
+    assert whole["samples"]
+    assert whole["samples_note"] is None
+    assert by_parts["samples"] == []
+    assert "part by part" in by_parts["samples_note"]
+    output = capsys.readouterr().out
+    before, after = output.index("at least"), output.index("validation loss")
+    assert "part by part, without samples" in output[:before]
+    assert "GFLOP/s measured" in output[before:after]
 
 
 def test_a_run_that_was_not_trained_is_named(job):

@@ -189,6 +189,7 @@ def test_a_gpu_with_less_memory_decides(monkeypatch: pytest.MonkeyPatch) -> None
     assert plan.free_bytes(torch.device("cuda")) == 400
 
 
+@pytest.mark.slow
 @each_type
 def test_it_stays_within_the_memory_that_was_planned(dtype: torch.dtype, tmp_path: Path) -> None:
     script = Path(__file__).with_name("peak_of_evaluation.py")

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert not check or done.returncode == 0, done.stdout
         return done
@@ -86,6 +87,12 @@ def new_project(folder: Path) -> Project:
     project = Project(folder)
     project.sweep.write_text(SWEEP)
     return project
+
+
+@pytest.fixture(scope="session")
+def make_project() -> Callable[[Path], Project]:
+    """Makes a project in a folder that is not there yet."""
+    return new_project
 
 
 @pytest.fixture(scope="session")

@@ -168,6 +168,7 @@ def test_a_stream_of_other_parts_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_neither_way_holds_more_than_a_part(tmp_path: Path) -> None:
     script = Path(__file__).with_name("peak_of_parts.py")
     # What is held counts here, not what glibc keeps for later of tensors below 32 MB.

@@ -55,10 +55,10 @@ class Case:
 
     @property
     def master(self) -> Tensor:
-        """The weight as fp32, with its remainder."""
+        """The weight as fp32, with its remainder; a copy."""
         if "remainder" in self.state:
             return join(self.weight, self.state["remainder"])
-        return self.weight.float()
+        return self.weight.float().clone()
 
     def update(self, gradient: Tensor, settings: UpdateSettings, name: str = "weight") -> None:
         update(name, self.weight, self.state, gradient, settings)

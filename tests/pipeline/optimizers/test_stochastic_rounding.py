@@ -70,7 +70,18 @@ def test_a_number_becomes_a_neighbour_in_bf16_and_nothing_finite_infinite(value,
         assert result.isfinite()
         below = (master.view(torch.int32) & -65536).view(torch.float32)
         step_up = (below.view(torch.int32) + 65536).view(torch.float32)
-        assert result.float() in (below, step_up)
+        assert result.float() in (below, above)
+
+
+def test_the_largest_numbers_do_not_become_infinite_nor_nan_a_number():
+    bits = [0x7F7F0001, 0x7F7FFFFF, 0x7F800000, 0x7FC00000, 0x7FFFFFFF]
+    values = torch.tensor(bits, dtype=torch.int32).view(torch.float32)
+    for signed in (values, -values):
+        for step in range(1, 50):
+            result = rounded(signed, step=step)
+            assert result[:2].isfinite().all()
+            assert result[2].isinf()
+            assert result[3:].isnan().all()
 
 
 def test_what_bf16_can_say_is_kept():

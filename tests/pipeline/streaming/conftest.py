@@ -16,7 +16,9 @@ from tests.pipeline.test_bad_input import command, disk, stage  # noqa: F401  (f
 @pytest.fixture
 def trained(job: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Trains the tiny run in this process, with further overrides; gives the run's folder."""
-    monkeypatch.setattr(History, "plotted", lambda history: b"")  # the slowest part of such a run
+    # The slowest part of such a run, and no part of what it learns.
+    monkeypatch.setattr(History, "plotted", lambda history: b"")
+    monkeypatch.setattr("pipeline.train.draw_timeline", lambda spans: b"")
 
     def run(*overrides: str) -> Path:
         training = job("train", *overrides)

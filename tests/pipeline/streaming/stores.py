@@ -78,9 +78,10 @@ def learn(store: ParameterStore, name: str, step: int) -> None:
 
 
 def values(store: ParameterStore, name: str, *planes: Any) -> set[float]:
-    """The values that occur in a part's planes."""
+    """The least and the largest values of the tensors in a part's planes."""
     planes = planes or BOTH
-    found = {v for t in store.fetch(name, *planes).values() for v in t.float().unique().tolist()}
+    tensors = store.fetch(name, *planes).values()
+    found = {value.item() for tensor in tensors for value in tensor.aminmax()}
     store.release(name, *planes)
     return found
 

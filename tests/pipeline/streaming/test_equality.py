@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.config import hydra_initialized
 from pipeline.corpus.shards import TokenSplit
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.initialization import initialize
@@ -29,6 +31,13 @@ from tests.pipeline.streaming.runs import (
 )
 
 STREAMING, RESIDENT = "train.execution=streaming", "train.execution=resident"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_look_into_the_configuration() -> Iterator[None]:
+    """Composing is quicker where ``conf/`` has been read."""
+    with hydra_initialized():
+        yield
 
 
 def assert_trained(folder: Path, execution: str, clip: float) -> None:

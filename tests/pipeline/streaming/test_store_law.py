@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.streaming import direct_io
 from pipeline.streaming.journal import Journal
 from pipeline.streaming.layout import PartLayout, TensorSpec
 from pipeline.streaming.slots import minimum_memory_bytes
@@ -117,7 +119,9 @@ def test_bytes_in_are_bytes_out(named, data, more_bytes, seed):
     actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from(parts)), max_size=20)
     calls = data.draw(actions)
     memory_bytes = minimum_memory_bytes(named) + KEPT_BYTES + more_bytes
-    with tempfile.TemporaryDirectory() as folder:
+    chunk_bytes = data.draw(st.sampled_from([4096, 12288, direct_io.CHUNK_BYTES]))
+    chunks = patch.object(direct_io, "CHUNK_BYTES", chunk_bytes)
+    with tempfile.TemporaryDirectory() as folder, chunks:
         in_time(lambda: live(Path(folder) / "store", named, memory_bytes, calls, seed))
 
 

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks, each one command; what they print is measured on the machine at hand."""
