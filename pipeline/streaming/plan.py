@@ -8,6 +8,7 @@ activations and weights from the forward to the backward pass and are not comput
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -216,17 +217,19 @@ def _spilling_no_more_than_needed(
 ) -> WorkingMemory:
     """Spill as few layers as let transfers overlap; if none do, as few as let the run go at all."""
     whole = WorkingMemory(model, train, part_layouts(model, train))
-    for least in (False, True):
-        for spilled in range(model.layers + 1):
-            memory = replace(whole, spilled_layers=spilled)
-            if _streaming_need(memory, least) <= budget_bytes:
-                return memory
-    return replace(whole, spilled_layers=model.layers)
+    all_spilled = replace(whole, spilled_layers=model.layers)
+    # Even with all of them spilled, transfers may find no memory to overlap in.
+    least = _streaming_need(all_spilled, least=False) > budget_bytes
+
+    def fits(spilled: int) -> bool:
+        memory = replace(whole, spilled_layers=spilled)
+        return _streaming_need(memory, least) <= budget_bytes
+
+    return replace(whole, spilled_layers=bisect_left(range(model.layers), True, key=fits))
 
 
 def _keeping(memory: WorkingMemory, fits: Callable[[WorkingMemory], bool]) -> WorkingMemory:
     """Keep the activations of as many layers as fit."""
-    for layers in range(memory.model.layers, 0, -1):
-        if fits(kept := replace(memory, kept_layers=layers)):
-            return kept
-    return memory
+    layers = range(1, memory.model.layers + 1)
+    too_many = bisect_left(layers, True, key=lambda n: not fits(replace(memory, kept_layers=n)))
+    return replace(memory, kept_layers=too_many)

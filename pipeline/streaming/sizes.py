@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from pipeline.models.shape import parameter_count
 from pipeline.schema import Keep, ModelConfig, Optimizer, TrainConfig
 from pipeline.streaming.direct_io import PAGE_BYTES, page_multiple
-from pipeline.streaming.layout import EMBEDDING, HEAD, PartLayout, Plane, layer_name
+from pipeline.streaming.layout import (
+    EMBEDDING,
+    HEAD,
+    PartLayout,
+    Plane,
+    TensorSpec,
+    layer_name,
+)
 from pipeline.streaming.plane_file import FileImage
 from pipeline.streaming.slots import store_disk_bytes
 from pipeline.streaming.working_memory import FP32_BYTES, WorkingMemory
@@ -93,4 +101,10 @@ class StoreMemory:
 
 def plane_bytes(layout: PartLayout, plane: Plane) -> int:
     """Memory, and disk, of a plane as a file with its header."""
-    return FileImage.of(layout.name, plane, layout.planes[plane]).buffer_bytes
+    return _image_bytes(layout.name, plane, layout.planes[plane])
+
+
+@cache
+def _image_bytes(part: str, plane: Plane, specs: tuple[TensorSpec, ...]) -> int:
+    """Remembered, as plans are compared by the hundred and headers take a while to write."""
+    return FileImage.of(part, plane, specs).buffer_bytes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
+from pipeline.optimizers.native import bits
 from pipeline.optimizers.rounding import random_bits, random_key, round_stochastically
 from pipeline.schema import Optimizer, Precision
 
@@ -14,8 +17,8 @@ ALL = torch.Size([2**16])
 
 
 def rounded(values: torch.Tensor, seed: int = 0, step: int = 1, name: str = "a") -> torch.Tensor:
-    bits = random_bits(random_key(seed, step, name), 0, values.shape, values.device)
-    return round_stochastically(values, bits)
+    random = random_bits(random_key(seed, step, name), 0, values.shape, values.device)
+    return round_stochastically(values, random)
 
 
 def test_the_mean_over_many_keys_is_the_number_itself():
@@ -69,7 +72,7 @@ def test_a_number_becomes_a_neighbour_in_bf16_and_nothing_finite_infinite(value,
     else:
         assert result.isfinite()
         below = (master.view(torch.int32) & -65536).view(torch.float32)
-        step_up = (below.view(torch.int32) + 65536).view(torch.float32)
+        above = (below.view(torch.int32) + 65536).view(torch.float32)
         assert result.float() in (below, above)
 
 
@@ -82,6 +85,23 @@ def test_the_largest_numbers_do_not_become_infinite_nor_nan_a_number():
             assert result[:2].isfinite().all()
             assert result[2].isinf()
             assert result[3:].isnan().all()
+
+
+def test_the_native_bits_and_rounding_are_the_same():
+    @njit
+    def natively(values, result, start, low, high):
+        for i in range(values.size):
+            random = bits.random16(np.uint32(start + i), low, high)
+            result[i] = bits.narrow(values[i], random, result[i])
+
+    patterns = torch.randint(-(2**31), 2**31, (20_000,)).int()
+    values = torch.cat([patterns.view(torch.float32), torch.randn(20_000)])
+    key, start = random_key(1, 2, "weight"), 2**32 - 30_000
+    result = np.zeros(values.numel(), np.uint16)
+    natively(values.numpy(), result, start, np.uint32(key.low), np.uint32(key.high))
+    random = random_bits(key, start, values.shape, CPU)
+    expected = round_stochastically(values, random).view(torch.int16).numpy().view(np.uint16)
+    assert np.array_equal(result, expected)
 
 
 def test_what_bf16_can_say_is_kept():
