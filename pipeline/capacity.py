@@ -40,6 +40,8 @@ from wse.errors import OnewaferError
 LADDER_PARAMETERS = 1e8
 """Smaller models train everywhere, and are left out of the table."""
 
+DEFAULT = ("train=streamed", "+capacity=default")
+
 FRESH = ("fresh=true", "fresh=false")
 
 SECONDS_VARIABLE = "ONEWAFER_MEASURE_SECONDS"
@@ -49,11 +51,9 @@ SECONDS_VARIABLE = "ONEWAFER_MEASURE_SECONDS"
 def investigate(config: Config, models: list[ModelConfig], fresh: bool) -> dict[str, Any]:
     """Measure unless that was done, answer for ``models``, and write ``capacity.json``.
 
-    Raises :class:`ConfigError` for a budget that is no amount of memory, or a configuration
-    that trains nothing.
+    Raises :class:`~pipeline.errors.ConfigError` for a budget that is no amount of memory.
     """
-    if config.train is None:
-        raise ConfigError("train=none: nothing is trained; leave it out, or give another training")
+    assert config.train is not None, "refused before"
     results = Path(config.results)
     seconds = float(os.environ.get(SECONDS_VARIABLE, THOROUGH_SECONDS))
     room = Room(memory_budget_bytes(config.device), free_bytes(results))
@@ -141,7 +141,9 @@ def main(arguments: Sequence[str]) -> None:
     """Measure and show; a mistake of the user ends as one line and an exit code that is not 0."""
     overrides = [argument for argument in arguments if argument not in FRESH]
     try:
-        config = compose(["train=streamed", "train.keep=nothing", *overrides])
+        config = compose([*DEFAULT, *overrides])
+        if config.train is None:
+            raise ConfigError("train: nothing is trained with train=none; leave it out")
         fresh = FRESH[0] in arguments
         found = investigate(config, asked_models(config, overrides), fresh)
     except (OnewaferError, OSError, KeyboardInterrupt) as error:

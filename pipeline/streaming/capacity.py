@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline.errors import BudgetError
 from pipeline.machine_speed.speed import MachineSpeed
 from pipeline.models.shape import parameter_count
 from pipeline.schema import Execution, Family, ModelConfig, Optimizer, TrainConfig
 from pipeline.streaming.forecast import Forecast, forecast
-from pipeline.streaming.plan import ResidentPlan, StreamingPlan, plan_resident, plan_streaming
+from pipeline.streaming.plan import (
+    ResidentPlan,
+    StreamingPlan,
+    minimum_resident_bytes,
+    minimum_streaming_bytes,
+    plan_resident,
+    plan_streaming,
+)
 
 HEAD_SIZE = 128
 VOCABULARY, POSITIONS = 50257, 2048
@@ -88,16 +94,13 @@ def plan_for(
 
     Resident if that fits and is not excluded, as training itself chooses.
     """
-    plan: ResidentPlan | StreamingPlan | None = None
-    if train.execution is not Execution.streaming:
-        try:
-            plan = plan_resident(model, train, room.memory_bytes)
-        except BudgetError:
-            if train.execution is Execution.resident:
-                return "memory"
-    try:
-        plan = plan or plan_streaming(model, train, room.memory_bytes)
-    except BudgetError:
+    way, memory = train.execution, room.memory_bytes
+    plan: ResidentPlan | StreamingPlan
+    if way is not Execution.streaming and minimum_resident_bytes(model, train) <= memory:
+        plan = plan_resident(model, train, memory)
+    elif way is not Execution.resident and minimum_streaming_bytes(model, train) <= memory:
+        plan = plan_streaming(model, train, memory)
+    else:
         return "memory"
     return "disk" if disk_bytes(plan) > room.disk_bytes else plan
 

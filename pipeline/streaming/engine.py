@@ -450,5 +450,5 @@ def _digest(tensors: Tensors, names: Iterable[str]) -> str:
     """A checksum of the named tensors."""
     digest = xxhash.xxh3_128()
     for name in names:
-        digest.update(tensors[name].contiguous().view(torch.uint8).cpu().numpy())
+        digest.update(tensors[name].contiguous().view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()

@@ -6,10 +6,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from pipeline.errors import BudgetError
-from pipeline.schema import ModelConfig, TrainConfig
-from pipeline.streaming.plan import plan_streaming
-
 FAMILIES = {
     "gpt2": ["model=nano_100k"],
     "gptj": ["model=nano_gptj", "model.rotary_dimensions=8"],
@@ -44,19 +40,6 @@ COMPARED = ("step", "loss", "gradient_norm", "learning_rate", "tokens", "validat
 def small(family: str, optimizer: str, *more: str) -> list[str]:
     """The overrides of a small run of a family and an optimizer."""
     return [*FAMILIES[family], *SMALL, f"train.optimizer={optimizer}", *more]
-
-
-def least_budget(model: ModelConfig, train: TrainConfig) -> int:
-    """The fewest bytes of memory for which there is a plan, to 4 KiB."""
-    refused, enough = 0, LARGEST_BYTES
-    while enough - refused > 4096:
-        middle = (refused + enough) // 2
-        try:
-            plan_streaming(model, train, middle)
-            enough = middle
-        except BudgetError:
-            refused = middle
-    return enough
 
 
 def history(folder: Path) -> list[dict[str, float]]:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.models.shape import parameter_count
+from pipeline.streaming.plan import minimum_streaming_bytes
 from tests.pipeline.streaming.processes import REPOSITORY
-from tests.pipeline.streaming.runs import MEBIBYTE, least_budget
+from tests.pipeline.streaming.runs import MEBIBYTE
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def run_measured(command: list[str]) -> tuple[str, int]:
 )
 def test_the_peak_is_within_the_budget(job, overrides, tmp_path, more_bytes, train):
     config = job("train", *LARGE, *train).config
-    least = least_budget(config.model, config.train)
+    least = minimum_streaming_bytes(config.model, config.train)
     budget_bytes = math.ceil((least + more_bytes) / MEBIBYTE) * MEBIBYTE
     memory = f"device.memory={budget_bytes // MEBIBYTE}MiB"
     command = [sys.executable, "-m", "pipeline.train", *overrides, *LARGE, *train, memory]

@@ -16,6 +16,7 @@ from pipeline.corpus.shards import TokenSplit
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.initialization import initialize
 from pipeline.schema import ModelConfig, TrainConfig
+from pipeline.streaming.plan import minimum_streaming_bytes
 from pipeline.training.batches import Batches
 from pipeline.training.schedule import learning_rate
 from tests.pipeline.streaming.runs import (
@@ -25,7 +26,6 @@ from tests.pipeline.streaming.runs import (
     assert_same_end,
     finite,
     history,
-    least_budget,
     metrics,
     small,
 )
@@ -117,7 +117,7 @@ def test_the_memory_changes_nothing(
         "model.layers=5",
     )
     config = job("train", *run).config
-    least = least_budget(config.model, config.train)
+    least = minimum_streaming_bytes(config.model, config.train)
     tight_memory = f"device.memory={math.ceil(least / 1024)}KiB"
     large_memory = f"device.memory={LARGEST_BYTES // 2**30}GiB"
     tight = trained(*run, STREAMING, tight_memory, "run=tight")
