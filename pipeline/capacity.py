@@ -30,7 +30,7 @@ from pipeline.machine_speed.measure import THOROUGH_SECONDS, machine_speed
 from pipeline.machine_speed.speed import MachineSpeed
 from pipeline.models.shape import parameter_count
 from pipeline.reporting import humane
-from pipeline.schema import Config, ModelConfig, Optimizer
+from pipeline.schema import Config, Keep, ModelConfig, Optimizer
 from pipeline.streaming.capacity import Room, capacity
 from pipeline.streaming.disk import free_bytes
 from pipeline.streaming.ladder import ladder
@@ -39,8 +39,6 @@ from wse.errors import OnewaferError
 
 LADDER_PARAMETERS = 1e8
 """Smaller models train everywhere, and are left out of the table."""
-
-DEFAULT = ("train=streamed", "+capacity=default")
 
 FRESH = ("fresh=true", "fresh=false")
 
@@ -68,6 +66,19 @@ def investigate(config: Config, models: list[ModelConfig], fresh: bool) -> dict[
     }
     write_json(results / "capacity.json", found)
     return found
+
+
+def asked_config(overrides: Sequence[str]) -> Config:
+    """The configuration to answer for; no model is kept in the end unless that is asked for.
+
+    Raises :class:`ConfigError` for overrides that are refused, or that train nothing.
+    """
+    config = compose(["train=streamed", *overrides])
+    if config.train is None:
+        raise ConfigError("train: nothing is trained with train=none; leave it out")
+    if not any(override.startswith("train.keep=") for override in overrides):
+        config.train.keep = Keep.nothing
+    return config
 
 
 def asked_models(config: Config, overrides: Sequence[str]) -> list[ModelConfig]:
@@ -141,9 +152,7 @@ def main(arguments: Sequence[str]) -> None:
     """Measure and show; a mistake of the user ends as one line and an exit code that is not 0."""
     overrides = [argument for argument in arguments if argument not in FRESH]
     try:
-        config = compose([*DEFAULT, *overrides])
-        if config.train is None:
-            raise ConfigError("train: nothing is trained with train=none; leave it out")
+        config = asked_config(overrides)
         fresh = FRESH[0] in arguments
         found = investigate(config, asked_models(config, overrides), fresh)
     except (OnewaferError, OSError, KeyboardInterrupt) as error:

@@ -21,7 +21,7 @@ from pipeline.streaming.plan import (
 
 HEAD_SIZE = 128
 VOCABULARY, POSITIONS = 50257, 2048
-MOST_HEADS = 1024
+MOST_HEADS = 256
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.streaming.compute_cost import ComputeCost
 from pipeline.streaming.layout import PartLayout, part_layouts
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan
 from pipeline.streaming.simulation import Simulation
-from pipeline.streaming.visits import StepVisits, Visit
+from pipeline.streaming.visits import StepVisits
 from pipeline.streaming.working_memory import WorkingMemory
 
 SETTLED_STEPS = 3
@@ -24,8 +24,8 @@ SETTLED_STEPS = 3
 class FloorSeconds:
     """What a step cannot be faster than: each kind of work by itself, never interrupted.
 
-    ``transfer`` is that of the bytes that memory has no room to keep. Compute and update share
-    the processor, so their sum is a floor, too.
+    ``transfer`` is the longer of reading what memory has no room to keep, and of writing. Compute
+    and update share the processor, so their sum is a floor, too.
     """
 
     compute: float
@@ -95,11 +95,11 @@ def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -
     simulation.run(visits)
     first = simulation.now
     for _ in range(SETTLED_STEPS - 1):
-        simulation.bytes_read = simulation.bytes_written = 0
+        simulation.begin_step()
         seconds = simulation.run(visits)
     floor = FloorSeconds(
         sum(visit.compute_seconds for visit in visits),
-        transfer_seconds(visits, simulation, speed),
+        max(simulation.read_seconds, simulation.write_seconds),
         sum(visit.update_seconds for visit in visits),
     )
     read, written = simulation.bytes_read, simulation.bytes_written
@@ -121,22 +121,6 @@ def _forecast(
         bytes_read=read,
         bytes_written=written,
     )
-
-
-def transfer_seconds(visits: list[Visit], simulation: Simulation, speed: MachineSpeed) -> float:
-    """The least time for a step's bytes: reads by themselves while nothing is to be written.
-
-    How much of what is read falls to the passes that write follows from what they fetch.
-    """
-    disk = speed.disk
-    fetched = [(visit.writing_pass, key) for visit in visits for key in visit.fetched]
-    total = sum(simulation.sizes[key] for _, key in fetched) or 1
-    beside = sum(simulation.sizes[key] for writing, key in fetched if writing)
-    read_beside = simulation.bytes_read * beside / total
-    together = max(
-        read_beside / disk.read_beside_write, simulation.bytes_written / disk.write_beside_read
-    )
-    return (simulation.bytes_read - read_beside) / disk.read + together
 
 
 def initial_seconds(layouts: dict[str, PartLayout], speed: MachineSpeed) -> dict[str, float]:

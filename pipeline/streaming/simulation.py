@@ -30,7 +30,10 @@ class _Entry:
 
 @dataclass
 class Simulation:
-    """The clock, the memory and the two transfer threads; seconds, bytes."""
+    """The clock, the memory and the two transfer threads; seconds, bytes.
+
+    ``read_seconds`` and ``write_seconds`` are how long either thread works.
+    """
 
     sizes: dict[Key, int]
     memory_bytes: int
@@ -38,6 +41,8 @@ class Simulation:
     now: float = 0.0
     bytes_read: int = 0
     bytes_written: int = 0
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
     _reader_free: float = 0.0
     _writer_free: float = 0.0
     _entries: dict[Key, _Entry] = field(default_factory=dict)
@@ -50,6 +55,11 @@ class Simulation:
         for visit in visits:
             self._make(visit)
         return self.now - began
+
+    def begin_step(self) -> None:
+        """Count bytes and the two threads' times from here."""
+        self.bytes_read = self.bytes_written = 0
+        self.read_seconds = self.write_seconds = 0.0
 
     def settle(self) -> None:
         """Wait until all commits are on the disk."""
@@ -97,7 +107,9 @@ class Simulation:
     def _read(self, key: Key, start: float, writing_pass: bool) -> _Entry:
         rate = self.disk.read_beside_write if writing_pass else self.disk.read
         start = max(start, self._reader_free)
-        self._reader_free = start + self.sizes[key] / rate
+        seconds = self.sizes[key] / rate
+        self._reader_free = start + seconds
+        self.read_seconds += seconds
         self.bytes_read += self.sizes[key]
         self._visit_bytes += self.sizes[key]
         entry = self._entries[key] = _Entry(self.sizes[key], ready=self._reader_free)
@@ -116,10 +128,14 @@ class Simulation:
             self._write(key, self.sizes[key])
         if visit.committed:
             files = len(visit.committed) + visit.copied_files
-            self._writer_free += files * self.disk.sync_seconds + self.disk.manifest_seconds
+            seconds = files * self.disk.sync_seconds + self.disk.manifest_seconds
+            self._writer_free += seconds
+            self.write_seconds += seconds
 
     def _write(self, key: Key | None, nbytes: int) -> float:
-        self._writer_free = max(self.now, self._writer_free) + nbytes / self.disk.write_beside_read
+        seconds = nbytes / self.disk.write_beside_read
+        self._writer_free = max(self.now, self._writer_free) + seconds
+        self.write_seconds += seconds
         self.bytes_written += nbytes
         if key is not None:
             entry = self._entries[key]

@@ -65,7 +65,7 @@ def test_one_model_can_be_asked_for_with_settings_of_training(measured: Path) ->
         (["device.memory=8"], "device.memory: 8 is no amount of memory"),
         (["train.sequence=9"], "train.sequence"),
         (["model=gpt5"], "model/gpt5: no such choice"),
-        (["train=none"], "train=none: nothing is trained"),
+        (["train=none"], "train: nothing is trained with train=none"),
     ],
 )
 def test_bad_input_is_one_line(
