@@ -40,7 +40,11 @@ class BudgetError(TrainingError):
 
 
 class StoreError(OnewaferError):
-    """A parameter store cannot be opened or made: of another run, or no room for it."""
+    """A parameter store cannot be opened or made, such as one of another run."""
+
+
+class NoRoomError(StoreError):
+    """The disk has too little room for a parameter store and what is beside it."""
 
 
 class DamagedStoreError(StoreError):

@@ -11,6 +11,7 @@ directory to the run's folder. Started again, it goes on from where it was.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from filelock import FileLock
 from pipeline.cli import job_by_hand, stage_main
 from pipeline.corpus.shards import TokenSplit, content_sha256, read_manifest
 from pipeline.corpus.vocabulary import check_vocabulary
-from pipeline.errors import BudgetError, StoreError, TrainingError
+from pipeline.errors import BudgetError, NoRoomError, TrainingError
 from pipeline.files import write_bytes, write_json
 from pipeline.job import Job
 from pipeline.models import huggingface
@@ -36,7 +37,7 @@ from pipeline.tokenize import run as tokenize
 from pipeline.tracking import training_logger
 from pipeline.training import record_card
 from pipeline.training.batches import Batches, in_order
-from pipeline.training.build import Place, build, choose_plan, foretell
+from pipeline.training.build import STORE, Place, build, choose_plan, foretell
 from pipeline.training.execution import Execution, Streaming
 from pipeline.training.loop import TrainingLoop
 from pipeline.training.memory import memory_budget_bytes
@@ -60,7 +61,7 @@ def run(job: Job[TrainSlice]) -> None:
         return
     try:
         prepared = prepare(job, device)
-    except (BudgetError, StoreError) as error:
+    except (BudgetError, NoRoomError) as error:
         if not job.config.train.record:
             raise
         record_card.skip(job, str(error))
@@ -76,13 +77,14 @@ def run(job: Job[TrainSlice]) -> None:
             prepared.plan,
             prepared.forecast,
             device.type,
+            content_sha256(manifest),
             seconds_to_first_step=None if first is None else first - started,
         )
         files = write_results(job, loop)
         weights = keep_weights(job, execution)
-        write_json(job.run_directory / "metrics.json", metrics)
         if job.config.train.record:
             record_card.write_card(job, metrics, loop.history, execution.resumed_after_kill)
+        write_json(job.run_directory / "metrics.json", metrics)
         logger.finish(metrics, files, weights)
     execution.finish(keep_store=job.config.train.keep is Keep.store)
     print(
@@ -98,10 +100,17 @@ def is_finished(job: Job[TrainSlice]) -> bool:
     metrics = job.trained_metrics()
     if metrics is None or metrics["config_hash"] != job.hash:
         return False
+    tokens_sha256 = content_sha256(read_manifest(job.corpus_directory(job.config.corpus)))
+    if metrics.get("tokens_sha256") != tokens_sha256:
+        return False
     train = job.config.train
     kept = train.keep is not Keep.model or (job.run_directory / "model").exists()
     if metrics["execution"] != "streaming" or not kept:
         return False
+    if train.record:
+        record_card.confirm(job)
+    if train.keep is not Keep.store:  # a process killed at its very end may have left it
+        shutil.rmtree(job.checkpoint_directory(tokens_sha256) / STORE, ignore_errors=True)
     print(f"{job.run}: finished already; delete {job.run_directory} to train it again", flush=True)
     return True
 
@@ -109,7 +118,7 @@ def is_finished(job: Job[TrainSlice]) -> bool:
 def prepare(job: Job[TrainSlice], device: torch.device) -> Prepared:
     """Check that the run can start, say what it will take, and build its loop where it was left.
 
-    Raises :class:`BudgetError` or :class:`StoreError` for too little memory or disk.
+    Raises :class:`BudgetError` or :class:`NoRoomError` for too little memory or disk.
     """
     config, train = job.config, job.config.train
     corpus = job.corpus_directory(config.corpus)

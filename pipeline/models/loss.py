@@ -71,8 +71,9 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradients by the loss's own."""
         scaled = ctx.saved_tensors
-        if gradient.is_meta or gradient.item() != 1.0:  # the gradient of a large matrix is not copied for nothing
-            scaled = tuple(gradient * saved for saved in scaled)
+        # The gradient of a large matrix is not copied for nothing.
+        if gradient.is_meta or gradient.item() != 1.0:
+            scaled = tuple(gradient * saved for saved in ctx.saved_tensors)
         x, *shared = scaled
         weight, *bias = (g.to(dtype) for g, dtype in zip(shared, ctx.types, strict=True))
         return x, weight, bias[0] if bias else None, None, None

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.errors import StoreError
+from pipeline.errors import NoRoomError
 from pipeline.schema import Optimizer
 from pipeline.streaming.plan import StreamingPlan
 
@@ -24,7 +24,7 @@ def require_disk(plan: StreamingPlan, folder: Path) -> None:
             advice.append("train.keep=store or train.keep=nothing")
         if plan.optimizer != Optimizer.adafactor.value:
             advice.append("train.optimizer=adafactor, which takes 2 bytes a parameter")
-        raise StoreError(
+        raise NoRoomError(
             f"{folder}: {plan.model} with {plan.optimizer} takes {needed / 1e9:,.1f} GB of disk "
             f"({plan.disk_bytes / 1e9:,.1f} GB for the parameter store, "
             f"{plan.exported_bytes / 1e9:,.1f} GB for the exported model), and "

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import BudgetError, DamagedStoreError, StoreError
+from pipeline.errors import BudgetError, DamagedStoreError, NoRoomError, StoreError
 from pipeline.files import naming
 from pipeline.streaming.direct_io import page_multiple, reserve
 from pipeline.streaming.layout import EMBEDDING, HEAD, PartLayout, Plane
@@ -174,7 +174,7 @@ def require_room(folder: Path, files: Mapping[Path, int]) -> None:
         )
         free = shutil.disk_usage(folder).free
     if missing > free:
-        raise StoreError(
+        raise NoRoomError(
             f"{folder}: the parameter store needs {missing / 1e9:,.3f} GB more of disk, and "
             f"{free / 1e9:,.3f} GB are free; free some, or choose a folder on a larger disk"
         )

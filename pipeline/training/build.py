@@ -29,6 +29,9 @@ from pipeline.streaming.timeline import Timeline
 from pipeline.streaming.working_memory import WorkingMemory
 from pipeline.training.execution import Execution, Resident, Streaming
 
+STORE = "store"
+"""The folder of a run's parameter store, beside its history."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -87,7 +90,7 @@ def _streaming(config: TrainSlice, plan: StreamingPlan, place: Place) -> Streami
     layouts, timeline = part_layouts(config.model, config.train), Timeline()
     gpu = place.device.type == "cuda"
     store = ParameterStore(
-        place.folder / "store",
+        place.folder / STORE,
         layouts,
         Identity(place.run_hash, describe(config)),
         plan.store_memory_bytes,

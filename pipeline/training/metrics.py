@@ -21,6 +21,7 @@ def summarize(
     plan: ResidentPlan | StreamingPlan,
     forecast: Forecast | None,
     device: str,
+    tokens_sha256: str,
     seconds_to_first_step: float | None,
 ) -> dict[str, Any]:
     """The run's metrics; a resident run moves no bytes to or from a parameter store.
@@ -39,6 +40,7 @@ def summarize(
         "family": model.family.value,
         "parameters": parameter_count(model),
         "config_hash": job.hash,
+        "tokens_sha256": tokens_sha256,
         "execution": execution.name,
         "device": device,
         "precision": train.precision.value,
