@@ -38,16 +38,18 @@ class Trainer:
         overrides: Sequence[str],
         timeout_seconds: float,
         limit_bytes: int | None = None,
+        timed_from: int = 2,
     ) -> Measured:
         """Train once with ``train=streamed`` and ``overrides``; raise :class:`Failed` if it fails.
 
-        What the run has written is removed afterwards.
+        Steps before ``timed_from``, counted from 1, are not timed. What the run has written is
+        removed afterwards.
         """
         command = [sys.executable, "-m", "pipeline.train", *self._settings(), *overrides]
         directory = self.folder / "results" / "benchmark"
         try:
             finished = run(command, timeout_seconds, limit_bytes)
-            return _measured(directory, finished)
+            return _measured(directory, finished, timed_from)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -93,7 +95,7 @@ def sizes(batch: int, tokens: int, steps: int, optimizer: str) -> list[str]:
     ]
 
 
-def _measured(directory: Path, finished: Finished) -> Measured:
+def _measured(directory: Path, finished: Finished, timed_from: int) -> Measured:
     try:
         metrics = json.loads((directory / "metrics.json").read_text())
         lines = (directory / "history.jsonl").read_text().splitlines()
@@ -106,12 +108,13 @@ def _measured(directory: Path, finished: Finished) -> Measured:
         if STEP_LINE.match(line)
     ]
     (first_read, first_written), (last_read, last_written) = marks[0], marks[-1]
+    apart = max(len(marks) - 1, 1)  # of a single step, traffic is not told from that of the fill
     return Measured(
-        step_seconds=[record["step_seconds"] for record in steps[1:]],
+        step_seconds=[record["step_seconds"] for record in steps[timed_from - 1 :]],
         tokens_per_step=steps[0]["tokens"],
         peak_rss_bytes=metrics["peak_rss_bytes"],
-        bytes_read_per_step=(last_read - first_read) / (len(marks) - 1),
-        bytes_written_per_step=(last_written - first_written) / (len(marks) - 1),
+        bytes_read_per_step=(last_read - first_read) / apart,
+        bytes_written_per_step=(last_written - first_written) / apart,
         losses=[record["loss"] for record in steps],
         group_peak_bytes=finished.group_peak_bytes,
     )

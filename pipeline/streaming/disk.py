@@ -12,7 +12,7 @@ from pipeline.streaming.plan import StreamingPlan
 
 
 def require_disk(plan: StreamingPlan, folder: Path) -> None:
-    """Raise :class:`StoreError` unless the disk of ``folder`` has room for all of a run.
+    """Raise :class:`NoRoomError` unless the disk of ``folder`` has room for all of a run.
 
     What the run has there already, when it is taken up again, is not asked for again.
     """

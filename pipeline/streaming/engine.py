@@ -226,6 +226,7 @@ class StepEngine:
                 else:
                     activations.put(part, inputs)
                     inputs = self._modules.forward(part, weights, inputs)
+            weights = {}  # a view would keep a buffer that the holder wants to give back
             if part not in self._kept:
                 self.holder.release(part, "weights")
             self._stop_if_asked()
@@ -402,6 +403,7 @@ class StepEngine:
                 inputs = self._modules.embed(weights, [tokens[:, :-1] for tokens in group])
             else:
                 inputs = self._modules.forward(part, weights, inputs)
+            weights = {}
             self.holder.release(part, "weights")
         weights = self._fetch(HEAD, "weights", read_only=True)
         tied_vd = self._fetch(EMBEDDING, "weights", read_only=True)[TIED] if self._tied else None

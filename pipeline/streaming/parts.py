@@ -5,7 +5,8 @@ Shapes: b sequences of a micro-batch, t tokens, s = t + 1, d hidden, v vocabular
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -34,26 +35,26 @@ class Parts:
         self._train, self._device = train, device
         self._layer = part_template(model, layer_name(0))
         self._ends = {part: part_template(model, part) for part in (EMBEDDING, HEAD)}
+        self._empty = {
+            module: module.state_dict() for module in (self._layer, *self._ends.values())
+        }
 
     def embed(self, weights: Tensors, tokens: Sequence[Tensor]) -> list[Tensor]:
         """tokens_bt -> x_btd of each micro-batch, without a graph."""
-        module = self._bind(EMBEDDING, weights)
-        with torch.no_grad():
+        with self._bound(EMBEDDING, weights) as module, torch.no_grad():
             return [module(tokens_bt) for tokens_bt in tokens]
 
     def forward(self, part: str, weights: Tensors, inputs: Sequence[Tensor]) -> list[Tensor]:
         """A layer's x_btd -> x_btd of each micro-batch, without a graph."""
-        module = self._bind(part, weights)
-        with torch.no_grad(), self._autocast():
+        with self._bound(part, weights) as module, torch.no_grad(), self._autocast():
             return [module(x_btd) for x_btd in inputs]
 
     def forward_kept(self, part: str, weights: Tensors, inputs: Sequence[Tensor]) -> KeptGraph:
         """The same with its graph, so that the backward pass need not compute it again."""
-        module = self._bind(part, weights)
         leaves = [x_btd.detach().requires_grad_() for x_btd in inputs]
-        with self._autocast():
+        with self._bound(part, weights) as module, self._autocast():
             outputs = [module(x_btd) for x_btd in leaves]
-        return KeptGraph(list(module.parameters()), leaves, outputs)
+            return KeptGraph(list(module.parameters()), leaves, outputs)
 
     def backward(
         self, part: str, weights: Tensors, inputs: list[Tensor], gradients: list[Tensor]
@@ -62,18 +63,18 @@ class Parts:
 
         ``inputs`` and ``gradients`` (of the outputs) are emptied as they are used up.
         """
-        module = self._bind(part, weights)
-        parameters = list(module.parameters())
         input_gradients: list[Tensor] = []
         sums: list[Tensor] = []
-        while inputs:
-            x_btd = inputs.pop(0).detach().requires_grad_()
-            with self._autocast():
-                y_btd = module(x_btd)
-            found = torch.autograd.grad(y_btd, [x_btd, *parameters], gradients.pop(0))
-            input_gradients.append(found[0])
-            sums = self._summed(sums, found[1:])
-        return input_gradients, self._named(part, module, sums)
+        with self._bound(part, weights) as module:
+            parameters = list(module.parameters())
+            while inputs:
+                x_btd = inputs.pop(0).detach().requires_grad_()
+                with self._autocast():
+                    y_btd = module(x_btd)
+                found = torch.autograd.grad(y_btd, [x_btd, *parameters], gradients.pop(0))
+                input_gradients.append(found[0])
+                sums = self._summed(sums, found[1:])
+            return input_gradients, self._named(part, module, sums)
 
     def backward_kept(
         self, part: str, kept: KeptGraph, gradients: list[Tensor]
@@ -99,23 +100,23 @@ class Parts:
 
         The gradient of a tied matrix is among them, as :data:`~pipeline.streaming.layout.TIED`.
         """
-        head = self._head(weights)
-        parameters = list(head.parameters())
         tied = None if tied_vd is None else self._computed(tied_vd).detach().requires_grad_()
-        leaves = parameters if tied is None else [*parameters, tied]
         count = len(inputs)
         loss = torch.zeros((), device=self._device)
         input_gradients: list[Tensor] = []
         sums: list[Tensor] = []
-        for targets_bt in targets:
-            x_btd = inputs.pop(0).detach().requires_grad_()
-            with self._autocast():
-                micro_loss = head.loss(x_btd, targets_bt, tied) / count
-            found = torch.autograd.grad(micro_loss, [x_btd, *leaves])
-            loss += micro_loss.detach()
-            input_gradients.append(found[0])
-            sums = self._summed(sums, found[1:])
-        named = self._named(HEAD, head, sums)
+        with self._bound_head(weights) as head:
+            parameters = list(head.parameters())
+            leaves = parameters if tied is None else [*parameters, tied]
+            for targets_bt in targets:
+                x_btd = inputs.pop(0).detach().requires_grad_()
+                with self._autocast():
+                    micro_loss = head.loss(x_btd, targets_bt, tied) / count
+                found = torch.autograd.grad(micro_loss, [x_btd, *leaves])
+                loss += micro_loss.detach()
+                input_gradients.append(found[0])
+                sums = self._summed(sums, found[1:])
+            named = self._named(HEAD, head, sums)
         if tied is not None:
             named[TIED] = sums[-1]
         return loss, input_gradients, named
@@ -129,19 +130,23 @@ class Parts:
         targets: Sequence[Tensor],
     ) -> list[float]:
         """Mean loss of each micro-batch in nats per token."""
-        head = self._head(weights)
         tied = None if tied_vd is None else self._computed(tied_vd)
-        with self._autocast():
+        with self._bound_head(weights) as head, self._autocast():
             pairs = zip(inputs, targets, strict=True)
             return [head.loss(x_btd, targets_bt, tied).item() for x_btd, targets_bt in pairs]
 
-    def _head(self, weights: Tensors) -> Head:
-        head = self._bind(HEAD, weights)
-        assert isinstance(head, Head)
-        return head
+    @contextmanager
+    def _bound_head(self, weights: Tensors) -> Iterator[Head]:
+        with self._bound(HEAD, weights) as head:
+            assert isinstance(head, Head)
+            yield head
 
-    def _bind(self, part: str, weights: Tensors) -> nn.Module:
-        """The part's module, holding these very tensors as its parameters."""
+    @contextmanager
+    def _bound(self, part: str, weights: Tensors) -> Iterator[nn.Module]:
+        """The part's module, holding these very tensors as its parameters.
+
+        It lets go of them afterwards: what it held could not be given back to the system.
+        """
         module = self._ends.get(part, self._layer)
         own = {
             name.removeprefix(f"{part}."): self._computed(tensor)
@@ -149,7 +154,10 @@ class Parts:
             if name.startswith(f"{part}.") and "/" not in name
         }
         module.load_state_dict(own, assign=True)
-        return module
+        try:
+            yield module
+        finally:
+            module.load_state_dict(self._empty[module], assign=True)
 
     def _computed(self, weight: Tensor) -> Tensor:
         """The weight in the type that it is computed with."""

@@ -25,6 +25,9 @@ from pipeline.streaming.sizes import (
 )
 from pipeline.streaming.working_memory import BASE_BYTES, Terms, WorkingMemory
 
+SLACK_SHARE = 0.03
+"""Of the budget, left unused where there is more than the least."""
+
 
 @dataclass(frozen=True)
 class ResidentPlan:
@@ -125,7 +128,9 @@ def plan_streaming(model: ModelConfig, train: TrainConfig, budget_bytes: int) ->
         memory = _keeping(memory, lambda kept: _streaming_need(kept, least=False) <= budget_bytes)
     terms = memory.largest()
     store = StoreMemory(memory.layouts, memory)
-    room = budget_bytes - BASE_BYTES - sum(terms.values())
+    # What the allocator keeps between two uses is in no term.
+    slack = int(SLACK_SHARE * budget_bytes)
+    room = max(store.least_bytes, budget_bytes - BASE_BYTES - sum(terms.values()) - slack)
     store_bytes = min(room, store.most_bytes)
     terms = {"program": BASE_BYTES, "parameters in memory": store_bytes, **terms}
     return StreamingPlan(

@@ -59,8 +59,12 @@ def model_files(folder: Path) -> dict[str, str]:
 
 
 def left_behind(folder: Path) -> list[str]:
-    """The names of all that a run left, hidden and unfinished files included."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """The names of all that a run left, hidden and unfinished files included.
+
+    The timeline of the last step is left out: a process that took no step has none to draw.
+    """
+    paths = (path for path in folder.rglob("*") if path.stem != "timeline")
+    return sorted(str(path.relative_to(folder)) for path in paths)
 
 
 def metrics(folder: Path) -> dict[str, object]:
