@@ -40,7 +40,7 @@ from benchmarks.comparison import Measured, Runs
 from benchmarks.memory_limit import MemoryLimit, NoMemoryLimit
 from benchmarks.onewafer_side import Trainer, sizes, training
 from benchmarks.peers.deepspeed_nvme import DEFAULT_GROUP_ELEMENTS
-from benchmarks.processes import Failed, run, settle
+from benchmarks.processes import Failed, end_on_termination, run, settle
 from pipeline.config import compose
 from pipeline.streaming.plan import minimum_streaming_bytes
 
@@ -189,6 +189,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.only == "deepspeed" and not arguments.peers_python:
         parser.error("--only deepspeed needs --peers-python")
+    end_on_termination()
     comparison.announce()
     found: dict[str, Any] = {"target": TARGET, "limit_bytes": arguments.limit}
     with tempfile.TemporaryDirectory(dir=arguments.folder.resolve(), prefix=".beyond_") as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ class Finished:
     lines: list[str] = field(default_factory=list)
     traffic: list[tuple[int, int]] = field(default_factory=list)
     group_peak_bytes: int | None = None
+
+
+def end_on_termination() -> None:
+    """Let SIGTERM end this process like Ctrl-C: with its children, groups and files removed."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def settle() -> bool:

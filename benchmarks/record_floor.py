@@ -33,7 +33,7 @@ from rich.table import Table
 from benchmarks import comparison
 from benchmarks.comparison import Measured
 from benchmarks.onewafer_side import Trainer, sizes, training
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, end_on_termination
 from pipeline.config import compose
 from pipeline.machine_speed.measure import THOROUGH_SECONDS, machine_speed
 from pipeline.schema import Config
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to be used")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     arguments = parser.parse_args()
+    end_on_termination()
     comparison.announce()
     with tempfile.TemporaryDirectory(dir=arguments.folder.resolve(), prefix=".floor_") as folder:
         try:

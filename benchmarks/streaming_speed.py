@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks import comparison
 from benchmarks.comparison import Measured
 from benchmarks.onewafer_side import Trainer, sizes, training
+from benchmarks.processes import end_on_termination
 from pipeline.config import compose
 from pipeline.errors import BudgetError
 from pipeline.schema import Config
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to be used")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     arguments = parser.parse_args()
+    end_on_termination()
     comparison.announce()
     with tempfile.TemporaryDirectory(dir=arguments.folder.resolve(), prefix=".speed_") as folder:
         trainer = Trainer(Path(folder))
