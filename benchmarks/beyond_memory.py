@@ -69,6 +69,7 @@ def peer(
 ) -> Measured:
     """Run a peer's script, whose last line of JSON says what it measured."""
     command = [python, "-m", f"benchmarks.peers.{module}", *options]
+    settle()
     finished = run(command, timeout_seconds, limit_bytes, environment)
     found = [line for line in finished.lines if line.startswith('{"step_seconds"')]
     if not found:

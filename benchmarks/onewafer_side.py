@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.comparison import Measured
-from benchmarks.processes import Failed, Finished, run
+from benchmarks.processes import Failed, Finished, run, settle
 
 DOCUMENTS, WORDS = 2000, 200
 STEP_LINE = re.compile(r"^train +\d+ of \d+ ")
@@ -47,6 +47,7 @@ class Trainer:
         """
         command = [sys.executable, "-m", "pipeline.train", *self._settings(), *overrides]
         directory = self.folder / "results" / "benchmark"
+        settle()
         try:
             finished = run(command, timeout_seconds, limit_bytes)
             return _measured(directory, finished, timed_from)

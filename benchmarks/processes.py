@@ -63,7 +63,6 @@ def run(
 
     Raises :class:`Failed` if it ends badly or takes too long; it is killed then.
     """
-    settle()
     if limit_bytes is None:
         return _run(command, timeout_seconds, environment, enter=None)
     with MemoryLimit(limit_bytes) as limit:

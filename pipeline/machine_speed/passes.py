@@ -21,12 +21,15 @@ from pipeline.schema import ModelConfig, Optimizer, Precision
 
 PASS_SHAPE = (512, 6144)
 """Of the tensors passed over: larger than the caches of one core, as a layer's are."""
-LOGITS_SHAPE = (64, 50257)
-COPY_BYTES = 1 << 27
+LOGITS_SHAPE = (256, 50257)
+FRESH_BYTES = COPY_BYTES = 1 << 27
 
 
 def pass_nanoseconds() -> dict[str, float]:
-    """Nanoseconds per element of each kind of pass that a layer and the loss make."""
+    """Nanoseconds per element of each kind of pass that a layer and the loss make.
+
+    ``fresh`` is per byte of memory that comes zeroed from the system, as large tensors do.
+    """
     x, y = torch.randn(PASS_SHAPE), torch.randn(PASS_SHAPE)
     passes: dict[str, Callable[[], object]] = {
         "layer_norm": lambda: F.layer_norm(x, PASS_SHAPE[1:], x[0], x[0], 1e-5),
@@ -35,7 +38,6 @@ def pass_nanoseconds() -> dict[str, float]:
             [x, x[0]],
         ),
         "add": lambda: x + y,
-        "zero": lambda: torch.zeros(PASS_SHAPE),
     }
     for precision, dtype in DTYPES.items():
         low = x.to(dtype)
@@ -49,7 +51,9 @@ def pass_nanoseconds() -> dict[str, float]:
         }
     per_element = 1e9 / x.numel()
     measured = {name: per_element * best_seconds(work, 0.03) for name, work in passes.items()}
-    return measured | {f"logit_{name}": _logit_nanoseconds(DTYPES[name]) for name in DTYPES}
+    fresh = best_seconds(lambda: torch.zeros(FRESH_BYTES, dtype=torch.uint8), 0.03)
+    logits = {f"logit_{name}": _logit_nanoseconds(DTYPES[name]) for name in DTYPES}
+    return measured | logits | {"fresh": 1e9 * fresh / FRESH_BYTES}
 
 
 def _backward(function: Callable[..., Tensor], inputs: list[Tensor]) -> Callable[[], object]:

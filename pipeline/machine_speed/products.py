@@ -21,7 +21,8 @@ HALF_ASPECTS = (0.5, 1.0, 2.0)
 """Roots of outputs / inputs: a layer's matrices lie between 1 to 4 and 4 to 1."""
 
 ATTENTION_TOKENS = (128, 512, 2048)
-HEADS, HEAD_SIZE = 16, 64
+ATTENTION_HIDDEN = 1024
+HEAD_SIZES = (32, 64, 128)
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -72,11 +73,14 @@ def _product_rate(dtype: torch.dtype, tokens: int, outputs: int, inputs: int) ->
 def measure_attention(precision: str, most_tokens: int) -> tuple[AttentionRate, ...]:
     """Rates of causal attention of one sequence, up to ``most_tokens``, at least the shortest."""
     lengths = [n for n in ATTENTION_TOKENS if n <= max(most_tokens, ATTENTION_TOKENS[0])]
-    return tuple(_attention_rate(DTYPES[precision], tokens) for tokens in lengths)
+    return tuple(
+        _attention_rate(DTYPES[precision], tokens, head_size)
+        for tokens, head_size in product(lengths, HEAD_SIZES)
+    )
 
 
-def _attention_rate(dtype: torch.dtype, tokens: int) -> AttentionRate:
-    shape = (1, tokens, HEADS, HEAD_SIZE)
+def _attention_rate(dtype: torch.dtype, tokens: int, head_size: int) -> AttentionRate:
+    shape = (1, tokens, ATTENTION_HIDDEN // head_size, head_size)
     query, key, value = inputs = [
         torch.randn(shape).to(dtype).transpose(1, 2).requires_grad_() for _ in range(3)
     ]
@@ -90,9 +94,10 @@ def _attention_rate(dtype: torch.dtype, tokens: int) -> AttentionRate:
     def backward() -> object:
         return torch.autograd.grad(output, inputs, gradient, retain_graph=True)
 
-    operations = 4e-9 * tokens**2 * HEADS * HEAD_SIZE
+    operations = 4e-9 * tokens**2 * ATTENTION_HIDDEN
     return AttentionRate(
         tokens,
+        head_size,
         forward=operations / best_seconds(forward),
         # Five products of the backward pass for two of the forward pass.
         backward=2.5 * operations / best_seconds(backward),

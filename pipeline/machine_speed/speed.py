@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise, product
 from typing import Any, Literal
 
@@ -27,9 +27,13 @@ class ProductRate:
 
 @dataclass(frozen=True)
 class AttentionRate:
-    """Attention at one length of sequence, in 1e9 operations of full, not causal, attention."""
+    """Attention at one length and size of head, in 1e9 operations of full, not causal, attention.
+
+    A softmax takes the same for a small head as for a large one, so small heads are slower.
+    """
 
     tokens: int
+    head_size: int
     forward: float
     backward: float
 
@@ -95,71 +99,94 @@ class MachineSpeed:
         self, precision: str, orientation: Orientation, tokens: int, outputs: int, inputs: int
     ) -> float:
         """Time of one product of a linear layer of ``outputs`` x ``inputs`` over ``tokens``."""
-        rate = self._grids[precision, orientation](tokens, outputs, inputs)
+        rate = self._grids[precision, orientation](_position(tokens, outputs, inputs))
         return 2.0 * tokens * outputs * inputs / (1e9 * rate)
 
-    def attention_seconds(self, precision: str, tokens: int, hidden: int, backward: bool) -> float:
-        """Time of the two products and the softmax of one sequence, all heads."""
-        rates = self.attention[precision]
-        position = [math.log(rate.tokens) for rate in rates]
-        values = [math.log(rate.backward if backward else rate.forward) for rate in rates]
-        rate = math.exp(interpolated(position, values, math.log(tokens)))
-        return (2.5 if backward else 1.0) * 4.0 * tokens**2 * hidden / (1e9 * rate)
+    def attention_seconds(
+        self, precision: str, tokens: int, hidden: int, heads: int, backward: bool
+    ) -> float:
+        """Time of the products and the softmax of one sequence: two forward, five backward."""
+        rate = self._attention_grids[precision, backward](_logs(tokens, hidden // heads))
+        return (10.0 if backward else 4.0) * tokens**2 * hidden / (1e9 * rate)
 
     @cached_property
     def _grids(self) -> dict[tuple[str, Orientation], RateGrid]:
         orientations: tuple[Orientation, ...] = ("forward", "input_gradient", "weight_gradient")
         return {
-            (precision, orientation): RateGrid.of(rates, orientation)
+            (precision, orientation): RateGrid.of(
+                {
+                    _position(rate.tokens, rate.outputs, rate.inputs): getattr(rate, orientation)
+                    for rate in rates
+                }
+            )
             for precision, rates in self.products.items()
             for orientation in orientations
         }
 
+    @cached_property
+    def _attention_grids(self) -> dict[tuple[str, bool], RateGrid]:
+        return {
+            (precision, backward): RateGrid.of(
+                {
+                    _logs(rate.tokens, rate.head_size): rate.backward if backward else rate.forward
+                    for rate in rates
+                }
+            )
+            for precision, rates in self.attention.items()
+            for backward in (False, True)
+        }
+
+
+Point = tuple[float, ...]
+
 
 @dataclass(frozen=True)
 class RateGrid:
-    """Rates over tokens, size and aspect of the matrix; linear in their logarithms between.
+    """Rates over the logarithms of sizes; their own logarithms are linear between measured points.
 
-    Size is the square root of outputs x inputs, aspect outputs / inputs. Beyond the grid, its
-    border holds. A point that was too slow to measure has the rate of its nearest neighbour.
+    Beyond the grid, its border holds. A point that was too slow to measure has the rate of its
+    nearest neighbour.
     """
 
-    axes: tuple[tuple[float, ...], ...]
-    values: dict[tuple[float, ...], float]
+    axes: tuple[Point, ...]
+    values: dict[Point, float]
 
     @classmethod
-    def of(cls, rates: Sequence[ProductRate], orientation: Orientation) -> RateGrid:
-        """The grid of one orientation; all values are logarithms."""
-        measured = {
-            _position(rate.tokens, rate.outputs, rate.inputs): math.log(getattr(rate, orientation))
-            for rate in rates
-        }
-        axes = tuple(tuple(sorted({point[axis] for point in measured})) for axis in range(3))
-        values = {
-            point: measured[min(measured, key=lambda other, point=point: math.dist(other, point))]  # type: ignore[misc]
-            for point in product(*axes)
-        }
+    def of(cls, measured: Mapping[Point, float]) -> RateGrid:
+        """The grid through measured rates, at least one."""
+        dimensions = range(len(next(iter(measured))))
+        axes = tuple(tuple(sorted({point[axis] for point in measured})) for axis in dimensions)
+        values = {}
+        for point in product(*axes):
+            nearest = min(measured, key=partial(math.dist, point))
+            values[point] = math.log(measured[nearest])
         return cls(axes, values)
 
-    def __call__(self, tokens: int, outputs: int, inputs: int) -> float:
+    def __call__(self, point: Point) -> float:
         """The rate at a point."""
-        return math.exp(self._along((), _position(tokens, outputs, inputs)))
+        return math.exp(self._along((), point))
 
-    def _along(self, fixed: tuple[float, ...], point: tuple[float, ...]) -> float:
+    def _along(self, fixed: Point, point: Point) -> float:
         """Interpolate over the axes that follow those already ``fixed`` to a grid line."""
         axis = len(fixed)
         if axis == len(self.axes):
             return self.values[fixed]
-        inner: Callable[[float], float] = lambda line: self._along((*fixed, line), point)  # noqa: E731
-        low, high, share = bracket(self.axes[axis], point[axis])
-        below = inner(self.axes[axis][low])
-        return below if share == 0 else below + share * (inner(self.axes[axis][high]) - below)
+        line = self.axes[axis]
+        low, high, share = bracket(line, point[axis])
+        below = self._along((*fixed, line[low]), point)
+        if share == 0:
+            return below
+        return below + share * (self._along((*fixed, line[high]), point) - below)
 
 
-def _position(tokens: int, outputs: int, inputs: int) -> tuple[float, float, float]:
+def _position(tokens: int, outputs: int, inputs: int) -> Point:
+    """Tokens, and size and aspect of the matrix: the roots of outputs x and / inputs."""
+    return _logs(tokens, (outputs * inputs) ** 0.5, (outputs / inputs) ** 0.5)
+
+
+def _logs(*sizes: float) -> Point:
     """Rounded, so that measured points share their grid lines."""
-    size, aspect = math.log(outputs * inputs) / 2, math.log(outputs / inputs)
-    return round(math.log(tokens), 6), round(size, 6), round(aspect, 6)
+    return tuple(round(math.log(size), 2) for size in sizes)
 
 
 def bracket(line: Sequence[float], value: float) -> tuple[int, int, float]:
@@ -170,9 +197,3 @@ def bracket(line: Sequence[float], value: float) -> tuple[int, int, float]:
         if value < high:
             return index, index + 1, (value - low) / (high - low)
     return len(line) - 1, len(line) - 1, 0.0
-
-
-def interpolated(line: Sequence[float], values: Sequence[float], value: float) -> float:
-    """Linear between the points, constant beyond them."""
-    low, high, share = bracket(line, value)
-    return values[low] + share * (values[high] - values[low])

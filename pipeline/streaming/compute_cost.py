@@ -14,7 +14,7 @@ from pipeline.machine_speed.speed import MachineSpeed, Orientation
 from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS
 from pipeline.schema import ModelConfig, TrainConfig
-from pipeline.streaming.layout import EMBEDDING, HEAD, PartLayout
+from pipeline.streaming.layout import EMBEDDING, HEAD, PartLayout, gradients_are_fp32
 
 # Calls of PyTorch in one layer, counted with its profiler.
 FORWARD_OPERATIONS, BACKWARD_OPERATIONS, UPDATE_OPERATIONS = 60, 110, 12
@@ -118,7 +118,7 @@ class ComputeCost:
     def _attention(self, backward: bool) -> float:
         length = self.train.sequence_length
         return self.train.micro_batch * self.speed.attention_seconds(
-            self._precision, length, self.model.hidden, backward
+            self._precision, length, self.model.hidden, self.model.heads, backward
         )
 
     def _gradient_passes(self, parameters: int) -> float:
@@ -140,8 +140,6 @@ class ComputeCost:
         )
         # Gradients of several chunks are summed in fp32 and given in the weights' type.
         sums = 0.0 if chunks == 1 else matrix * (chunks + 1) * rates["add"]
-        # A tied matrix's gradient becomes fp32, to wait for the embedding's.
-        tied = matrix * rates["add"] if TRAITS[self.model.family].tied_head else 0.0
         each = (
             products * self._tokens / length
             + self._passes(
@@ -155,12 +153,13 @@ class ComputeCost:
             + 1e-9 * sums
             + FORWARD_OPERATIONS * self.speed.operation_seconds
         )
-        return self._micro_batches * each + 1e-9 * tied + self._gradient_passes(matrix)
+        return self._micro_batches * each + self._gradient_passes(matrix)
 
     def _embedding_backward(self) -> float:
+        """A tied matrix adds the rows of its tokens to the head's gradient, others to zeros."""
         rates = self.speed.pass_nanoseconds
         matrix = self.layouts[EMBEDDING].parameters
-        tied = matrix * rates["add"] if TRAITS[self.model.family].tied_head else 0.0
+        width = 4 if gradients_are_fp32(self.train) else 2
+        zeros = 0 if TRAITS[self.model.family].tied_head else matrix * width
         rows = 4.0 * self.model.hidden * self._tokens * self._micro_batches * rates["add"]
-        norm = matrix * self.speed.norm_nanoseconds
-        return 1e-9 * (matrix * rates["zero"] + tied + rows + norm)
+        return 1e-9 * (zeros * rates["fresh"] + rows + matrix * self.speed.norm_nanoseconds)

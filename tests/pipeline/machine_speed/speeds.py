@@ -12,7 +12,7 @@ RULES = [
     for rule in ("adamw", "adamw8bit", "adafactor")
     for precision in PRECISIONS
 ]
-PASSES = ("layer_norm", "layer_norm_backward", "add", "zero")
+PASSES = ("layer_norm", "layer_norm_backward", "add", "fresh")
 PASSES_BY_PRECISION = ("cast", "gelu", "gelu_backward", "column_sum", "logit")
 
 
@@ -37,7 +37,7 @@ def speed_of(
         key={},
         thorough=True,
         products=dict.fromkeys(PRECISIONS, products),
-        attention=dict.fromkeys(PRECISIONS, (AttentionRate(512, 1e12, 1e12),)),
+        attention=dict.fromkeys(PRECISIONS, (AttentionRate(512, 64, 1e12, 1e12),)),
         pass_nanoseconds=dict.fromkeys(passes, pass_nanoseconds),
         operation_seconds=0.0,
         update_nanoseconds=dict.fromkeys(RULES, update_nanoseconds),

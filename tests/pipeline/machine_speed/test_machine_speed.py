@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 
@@ -14,42 +15,43 @@ from hypothesis import strategies as st
 from pipeline.errors import StoreError, TrainingError
 from pipeline.machine_speed import disk, measure
 from pipeline.machine_speed.products import measure_products
-from pipeline.machine_speed.speed import MachineSpeed, ProductRate, RateGrid, interpolated
+from pipeline.machine_speed.speed import MachineSpeed, RateGrid
 from tests.pipeline.machine_speed.speeds import speed_of
 
-RATES = tuple(
-    ProductRate(
-        tokens, outputs, inputs, forward=tokens * 1.0, input_gradient=2.0, weight_gradient=3
-    )
+
+def rate_at(tokens: float, size: float) -> float:
+    return RateGrid.of(MEASURED)((math.log(tokens), math.log(size)))
+
+
+MEASURED = {
+    (math.log(tokens), math.log(size)): float(tokens)
     for tokens in (128, 512)
-    for outputs, inputs in ((1024, 1024), (4096, 4096))
-)
+    for size in (1024, 4096)
+}
 
 
 def test_a_measured_point_is_given_back_and_the_middle_lies_between() -> None:
-    grid = RateGrid.of(RATES, "forward")
-    assert grid(128, 1024, 1024) == pytest.approx(128)
+    assert rate_at(128, 1024) == pytest.approx(128)
     # Half-way in the logarithm of tokens, half-way in that of the rate.
-    assert grid(256, 2048, 2048) == pytest.approx(256)
-    assert RateGrid.of(RATES, "weight_gradient")(300, 2000, 3000) == pytest.approx(3)
+    assert rate_at(256, 2048) == pytest.approx(256)
 
 
-@given(st.integers(1, 10**5), st.integers(1, 10**5), st.integers(1, 10**5))
-def test_a_rate_never_leaves_the_measured_range(tokens: int, outputs: int, inputs: int) -> None:
-    assert 127.9 <= RateGrid.of(RATES, "forward")(tokens, outputs, inputs) <= 512.1
+@given(st.integers(1, 10**5), st.integers(1, 10**5))
+def test_a_rate_never_leaves_the_measured_range(tokens: int, size: int) -> None:
+    assert 127.9 <= rate_at(tokens, size) <= 512.1
 
 
 def test_a_point_that_was_left_out_takes_its_neighbours_rate() -> None:
-    assert RateGrid.of(RATES[:-1], "forward")(512, 4096, 4096) in (
-        pytest.approx(128),
-        pytest.approx(512),
-    )
+    rates = dict(MEASURED)
+    del rates[math.log(512), math.log(4096)]
+    found = RateGrid.of(rates)((math.log(512), math.log(4096)))
+    assert found in (pytest.approx(128), pytest.approx(512))
 
 
 def test_times_of_products_and_attention_are_operations_over_rates() -> None:
     speed = speed_of(gigaflops=100)
     assert speed.product_seconds("bf16", "forward", 500, 1000, 2000) == pytest.approx(0.02)
-    assert interpolated([0.0, 1.0], [10.0, 20.0], 0.25) == pytest.approx(12.5)
+    assert speed.attention_seconds("bf16", 512, 1024, 16, backward=True) < 1e-9
 
 
 def test_what_is_measured_survives_its_file() -> None:

@@ -10,7 +10,14 @@ import pytest
 from pipeline.train import run as train
 from pipeline.training.history import History
 from tests.pipeline.streaming.processes import Launcher
+from tests.pipeline.streaming.runs import give_speed
 from tests.pipeline.test_bad_input import command, disk, stage  # noqa: F401  (fixtures)
+
+
+@pytest.fixture(autouse=True)
+def _known_speed(tmp_path: Path) -> None:
+    """Measuring the machine would take longer than these runs."""
+    give_speed(tmp_path / "results")
 
 
 @pytest.fixture

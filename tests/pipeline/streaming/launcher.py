@@ -10,6 +10,7 @@ like any other: it runs the module as ``__main__``, and may be killed.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
 DISK_EVENTS = ("os.rename", "os.remove", "os.rmdir", "os.truncate")
 """Audit events of Python by which a file appears, vanishes or shrinks; ``open`` is one besides."""
 
@@ -93,8 +96,14 @@ def load_modules() -> None:
     del sys.modules["pipeline.train"]
 
 
+def end_with_the_parent() -> None:
+    """Be killed when the parent ends, however it ends: a test that is broken off leaves nothing."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def become_training(request: Request) -> NoReturn:
     """Go on as ``python -m pipeline.train`` and end as that ends."""
+    end_with_the_parent()
     for path, descriptor in ((request.out, 1), (request.error, 2), (os.devnull, 0)):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
@@ -128,6 +137,7 @@ def become_training(request: Request) -> NoReturn:
 
 def main() -> None:
     """Answer requests until the standard input ends."""
+    end_with_the_parent()
     load_modules()
     warnings.simplefilter("ignore", RuntimeWarning)
     # A fork copies one thread alone, and with it the locks that others hold.

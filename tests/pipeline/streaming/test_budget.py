@@ -14,8 +14,9 @@ import pytest
 from pipeline.models.shape import parameter_count
 from pipeline.streaming.plan import minimum_streaming_bytes
 from tests.pipeline.streaming.processes import REPOSITORY
-from tests.pipeline.streaming.runs import MEBIBYTE
+from tests.pipeline.streaming.runs import MEBIBYTE, give_speed
 
+THREADS = 2
 pytestmark = pytest.mark.slow
 
 LARGE = [
@@ -41,7 +42,12 @@ LARGE = [
 def run_measured(command: list[str]) -> tuple[str, int]:
     """Run a process to its good end; its output, and the kernel's own count of its peak bytes."""
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": str(THREADS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     out = process.stdout.read()
@@ -67,6 +73,7 @@ def test_the_peak_is_within_the_budget(job, overrides, tmp_path, more_bytes, tra
     budget_bytes = math.ceil((least + more_bytes) / MEBIBYTE) * MEBIBYTE
     memory = f"device.memory={budget_bytes // MEBIBYTE}MiB"
     command = [sys.executable, "-m", "pipeline.train", *overrides, *LARGE, *train, memory]
+    give_speed(tmp_path / "results", THREADS)
     out, peak_bytes = run_measured(command)
     metrics = read_metrics(tmp_path / "results" / "tiny")
     assert metrics["memory_budget_bytes"] == budget_bytes

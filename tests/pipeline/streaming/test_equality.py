@@ -25,6 +25,7 @@ from tests.pipeline.streaming.runs import (
     OPTIMIZERS,
     assert_same_end,
     finite,
+    give_speed,
     history,
     metrics,
     small,
@@ -79,7 +80,8 @@ def test_streaming_equals_resident_where_nothing_is_clipped(trained, family):
     assert_same_end(resident, streaming)
 
 
-def test_streaming_equals_resident_on_two_threads(trained):
+def test_streaming_equals_resident_on_two_threads(trained, tmp_path):
+    give_speed(tmp_path / "results", threads=2)
     torch.set_num_threads(2)
     run = small("gptneox", "adafactor", "train.precision=bf16", "model.hidden=64")
     resident = trained(*run, RESIDENT, "run=resident")

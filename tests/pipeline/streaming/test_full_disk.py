@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.streaming.runs import assert_same_end, small
+from tests.pipeline.streaming.runs import assert_same_end, give_speed, small
 from tests.pipeline.test_bad_input import assert_one_line, assert_success, started
 
 RUN = small("gptj", "adafactor", "train.execution=streaming", "train.clip_by=update")
@@ -21,6 +21,7 @@ def read_only_copy(disk: Path, tmp_path: Path) -> Path:
 
 
 def test_a_store_that_does_not_fit_is_refused_before_work_starts(stage, disk):
+    give_speed(disk.folder)
     results = f"results={disk.folder}"
     assert_success(stage("tokenize", results))
     disk.fill(150_000)
@@ -35,6 +36,7 @@ def test_a_store_that_does_not_fit_is_refused_before_work_starts(stage, disk):
 @pytest.mark.slow
 @pytest.mark.parametrize("leave_bytes", [0, 4096, 40_000])
 def test_a_disk_that_another_program_fills_in_mid_run(command, stage, disk, tmp_path, leave_bytes):
+    give_speed(disk.folder)
     results = f"results={disk.folder}"
     assert_success(stage("train", results, *RUN, *LONGER, "run=whole"))
     whole = read_only_copy(disk.folder, tmp_path)

@@ -19,7 +19,7 @@ from pipeline.optimizers.update import update
 from pipeline.streaming.manifest import Manifest
 from tests.pipeline.conftest import TINY
 from tests.pipeline.streaming.processes import KILLED, Launcher
-from tests.pipeline.streaming.runs import assert_same_end, small
+from tests.pipeline.streaming.runs import assert_same_end, give_speed, small
 from tests.pipeline.test_bad_input import Stage, assert_one_line, assert_success, contents
 
 RUN = small(
@@ -35,6 +35,7 @@ def half_done(
     """Results with an unbroken run ``whole`` and a run ``tiny``, killed in mid-run."""
     results = tmp_path_factory.mktemp("half_done") / "results"
     overrides = [*TINY, f"data.paths=[{books}]", f"results={results}", *RUN, *LONGER]
+    give_speed(results)
     launcher.finish(*overrides, "run=whole")
     training = launcher.start(*overrides, "run=tiny")
     assert training.until(lambda: "train  3 of 8" in training.out)
@@ -46,7 +47,7 @@ def half_done(
 @pytest.fixture
 def results(half_done: tuple[Path, Path], tmp_path: Path, overrides: list[str]) -> Path:
     """A copy of the half done run, which ``stage("train")`` goes on with."""
-    shutil.copytree(half_done[0], tmp_path / "results")
+    shutil.copytree(half_done[0], tmp_path / "results", dirs_exist_ok=True)
     overrides += [*RUN, *LONGER]
     return tmp_path / "results"
 
