@@ -152,7 +152,7 @@ def deepspeed(
     }
     options = ["--steps", str(arguments.steps), "--group-elements", str(group_elements)]
 
-    def measure(timeout_seconds: float = TIMEOUT_SECONDS / 2) -> Measured:
+    def measure(timeout_seconds: float = TIMEOUT_SECONDS) -> Measured:
         with tempfile.TemporaryDirectory(dir=folder) as on_disk:
             words = [*options, "--folder", on_disk]
             return peer(

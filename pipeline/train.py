@@ -70,7 +70,6 @@ def run(job: Job[TrainSlice]) -> None:
     manifest = read_manifest(job.corpus_directory(job.config.corpus))
     with training_logger(job, execution.name, device.type, manifest) as logger:
         loop.run(logger)
-        first = loop.first_step_ended
         metrics = summarize(
             job,
             loop,
@@ -78,7 +77,7 @@ def run(job: Job[TrainSlice]) -> None:
             prepared.forecast,
             device.type,
             content_sha256(manifest),
-            seconds_to_first_step=None if first is None else first - started,
+            seconds_to_first_step(prepared.loop, started),
         )
         files = write_results(job, loop)
         weights = keep_weights(job, execution)
@@ -93,6 +92,14 @@ def run(job: Job[TrainSlice]) -> None:
         f"(measured); {'weights in ' + str(weights) if weights else 'no weights kept'}",
         flush=True,
     )
+
+
+def seconds_to_first_step(loop: TrainingLoop, started: float) -> float | None:
+    """From the start of the run; of one that was taken up, the filling and the step itself."""
+    if loop.first_step_ended is not None and not loop.resumed:
+        return loop.first_step_ended - started
+    filling = loop.execution.fill_seconds
+    return filling + loop.history.column("step_seconds")[0] if filling else None
 
 
 def is_finished(job: Job[TrainSlice]) -> bool:

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import torch
@@ -191,7 +192,7 @@ class StepEngine:
         activations = Activations(self.holder, self._spilled_layers)
         if left[0] != EMBEDDING:
             self._forward(run, left[0], activations)
-        for part, after in zip(left, [*left[1:], None], strict=True):
+        for part, after in zip_longest(left, left[1:]):
             self._visit(run, "backward", part)
             if part == HEAD:
                 gradients = self._head(run, activations, after)
@@ -289,7 +290,7 @@ class StepEngine:
         scale = min(1.0, limit / (norm + 1e-6))
         order = list(reversed(self.parts))
         left = order if done is None else order[order.index(done) + 1 :]
-        for part, after in zip(left, [*left[1:], None], strict=True):
+        for part, after in zip_longest(left, left[1:]):
             self._visit(run, "update", part)
             tensors = self._fetch(part, "weights", "state")
             named = self._fetch(part, "gradient", read_only=True)

@@ -8,6 +8,7 @@ Shapes: n tokens of a micro-batch, N of a step, d hidden, f feed-forward, v voca
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pipeline import machine
@@ -129,8 +130,14 @@ class WorkingMemory:
         return {
             "gradients": self._gradient_bytes(parameters),
             "weights in fp32": self._computed_bytes(parameters),
+            "a matrix laid out for its product": self._largest_matrix_bytes(),
             "gradient of the tied matrix": self.carried_bytes,
         }
+
+    def _largest_matrix_bytes(self) -> int:
+        """What a product makes of its matrix; seen with matrices of 300 MB, not explained."""
+        specs = self.layouts[layer_name(0)].planes["weights"]
+        return max(math.prod(spec.shape) for spec in specs) * self._bytes
 
     def _computed_bytes(self, parameters: int) -> int:
         """Weights of 2 bytes are made fp32 where products are."""

@@ -8,6 +8,7 @@ The loop knows only :class:`Execution`. Both ways take the same steps
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ class Execution(Protocol):
     timeline: Timeline
     folder: Path
     """Of its checkpoints or its store."""
+    fill_seconds: float
+    """What making the first weights took, if known."""
     resumed_after_kill: list[int]
     """The steps in which the run was taken up after its process had been killed, if known."""
 
@@ -104,6 +107,7 @@ class Resident:
         self.layers, self.timeline = engine.model.layers, engine.timeline
         self.folder, self._run_hash = folder, run_hash
         self.resumed_after_kill: list[int] = []
+        self.fill_seconds = 0.0
 
     def resume(self) -> Progress | None:
         """Restore the newest checkpoint that is whole; without one, make the first weights."""
@@ -176,6 +180,7 @@ class Streaming:
         self._holder: Holder = engine.holder
         self._progress = Progress(run_hash, 0, 0.0, torch.get_num_threads())
         self.resumed_after_kill: list[int] = []
+        self.fill_seconds = 0.0
 
     def resume(self) -> Progress | None:
         """Fill what the store lacks, and say how many steps are behind.
@@ -196,10 +201,15 @@ class Streaming:
             values.get("train_seconds", 0.0),
             values.get("threads", torch.get_num_threads()),
         )
+        self.fill_seconds = values.get("fill_seconds", 0.0)
         self._note()
         self.timeline.bytes_read = values.get("bytes_read", 0)
         self.timeline.bytes_written = values.get("bytes_written", 0)
+        started = time.perf_counter()
         self._fill()
+        if not begun:
+            self.fill_seconds += time.perf_counter() - started
+        self._note()
         return self._progress if begun else None
 
     def step(
@@ -253,6 +263,7 @@ class Streaming:
             threads=self._progress.threads,
             train_seconds=self._progress.train_seconds,
             resumed_after_kill=self.resumed_after_kill,
+            fill_seconds=self.fill_seconds,
         )
 
 

@@ -44,14 +44,15 @@ class TrainingLoop:
     ) -> None:
         self.execution, self.train, self.batches = execution, train, batches
         self.validation, self.folder = validation, folder
-        self.progress = self._resume(run_hash)
+        resumed = self.execution.resume()
+        self.resumed = resumed is not None
+        self.progress = self._taken_up(resumed, run_hash)
         self.history = History(folder / "history.jsonl", self.progress.step)
         self.first_step_ended: float | None = None
         self.last_spans: list[Span] = []
 
-    def _resume(self, run_hash: str) -> Progress:
-        """Take up what the execution has kept, or start at step 0."""
-        progress = self.execution.resume()
+    def _taken_up(self, progress: Progress | None, run_hash: str) -> Progress:
+        """Where the run goes on; at step 0 if it has not begun."""
         if progress is None:
             return Progress(run_hash, 0, 0.0, torch.get_num_threads())
         # The order of a sum, and so its last bit, depends on the number of threads.
