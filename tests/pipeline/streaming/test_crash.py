@@ -197,7 +197,10 @@ def test_ctrl_c_and_sigterm_save_and_say_so(scene, scenario, number, word):
     again = made.start("stopped")
     assert again.wait() == 0, again.error
     assert "train  1 of 8" not in again.out
-    assert f"resuming after step {behind} of 8" in again.out
+    # A step whose end the store has is taken up once more: there is nothing left of it to do.
+    resumed = re.search(r"^resuming after step (\d) of 8$", again.out, re.M)
+    assert resumed is not None
+    assert int(resumed[1]) in (behind - 1, behind)
     made.assert_ended_like_the_unbroken("stopped")
 
 

@@ -198,7 +198,8 @@ def test_a_store_is_free_again_when_its_process_was_killed(stage, results, launc
     running.send(signal.SIGKILL)
     assert running.wait() == KILLED
     again = launcher.start(*overrides, *longest)
-    assert again.until(lambda: "resuming after step" in again.out), again.error
+    assert again.until(lambda: "\ntrain  " in again.out), again.error
+    assert "resuming after step" in again.out
     again.send(signal.SIGTERM)
     assert again.wait() == 128 + signal.SIGTERM, again.error
 
