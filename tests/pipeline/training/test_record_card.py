@@ -99,7 +99,7 @@ def test_a_run_of_a_sweep_names_the_command_of_the_sweep(monkeypatch: pytest.Mon
     [
         ("model=gptj_6b", "model=gptj_6b"),
         ("data.paths=[books/a.txt,notes/*.txt]", "data.paths=[books/a.txt,notes/*.txt]"),
-        ("data.paths=[/home/me/a.txt,/srv/b.txt]", "data.paths=[.../a.txt,.../b.txt]"),
+        ("data.paths=[/mnt/me/a.txt,/srv/b.txt]", "data.paths=[.../a.txt,.../b.txt]"),
         (f"model.path={Path.cwd()}/checkpoint", "model.path=checkpoint"),
     ],
 )
