@@ -126,9 +126,7 @@ def become_training(request: Request) -> NoReturn:
         Path(request.changes).write_text(str(counter.count))
     # What the interpreter does when it ends, but for the freeing of all modules: that takes a
     # second, in which a kill would prove nothing.
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
