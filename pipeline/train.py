@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +61,19 @@ def run(job: Job[TrainSlice]) -> None:
     device = choose_device(job.config.device.kind)
     if is_finished(job):
         return
-    try:
-        prepared = prepare(job, device)
-    except (BudgetError, NoRoomError) as error:
-        if not job.config.train.record:
-            raise
-        record_card.skip(job, str(error))
-        return
+    with ExitStack() as stack:
+        try:
+            prepared = stack.enter_context(prepare(job, device))
+        except (BudgetError, NoRoomError) as error:
+            if not job.config.train.record:
+                raise
+            record_card.skip(job, str(error))
+            return
+        train(job, prepared, device, started)
+
+
+def train(job: Job[TrainSlice], prepared: Prepared, device: torch.device, started: float) -> None:
+    """Train what is prepared; ``started`` is when that began (``time.perf_counter``)."""
     loop, execution = prepared.loop, prepared.loop.execution
     manifest = read_manifest(job.corpus_directory(job.config.corpus))
     with training_logger(job, execution.name, device.type, manifest) as logger:
@@ -122,10 +130,12 @@ def is_finished(job: Job[TrainSlice]) -> bool:
     return True
 
 
-def prepare(job: Job[TrainSlice], device: torch.device) -> Prepared:
+@contextmanager
+def prepare(job: Job[TrainSlice], device: torch.device) -> Iterator[Prepared]:
     """Check that the run can start, say what it will take, and build its loop where it was left.
 
-    Raises :class:`BudgetError` or :class:`NoRoomError` for too little memory or disk.
+    What the run holds is given back at the end, however that comes. Raises :class:`BudgetError`
+    or :class:`NoRoomError` for too little memory or disk.
     """
     config, train = job.config, job.config.train
     corpus = job.corpus_directory(config.corpus)
@@ -146,9 +156,9 @@ def prepare(job: Job[TrainSlice], device: torch.device) -> Prepared:
     folder = job.checkpoint_directory(tokens_sha256)
     forecast = state(job, plan, folder)
     run_hash = hashlib.sha256(f"{job.hash} {tokens_sha256}".encode()).hexdigest()
-    execution = build(config, plan, Place(device, folder, run_hash))
-    loop = TrainingLoop(execution, train, batches, validation, folder, run_hash)
-    return Prepared(plan, forecast, loop)
+    with closing(build(config, plan, Place(device, folder, run_hash))) as execution:
+        loop = TrainingLoop(execution, train, batches, validation, folder, run_hash)
+        yield Prepared(plan, forecast, loop)
 
 
 def state(

@@ -21,7 +21,8 @@ from pipeline.schema import ModelConfig, Optimizer, Precision
 
 PASS_SHAPE = (512, 6144)
 """Of the tensors passed over: larger than the caches of one core, as a layer's are."""
-LOGITS_SHAPE = (256, 50257)
+LOGITS_SHAPE = (64, 50257)
+"""Small enough that its memory is used again, and does not come fresh from the system."""
 FRESH_BYTES = COPY_BYTES = 1 << 27
 
 

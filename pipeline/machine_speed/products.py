@@ -9,10 +9,15 @@ import time
 from itertools import product
 
 import torch
-from torch.nn import functional as F
 
 from pipeline.machine_speed.speed import AttentionRate, ProductRate
 from pipeline.machine_speed.timing import best_seconds
+from pipeline.models.products import (
+    causal_attention,
+    input_gradient,
+    linear,
+    weight_gradient,
+)
 
 TOKENS = (128, 512, 2048)
 SIZES = (256, 1024, 4096, 12288)
@@ -58,15 +63,16 @@ def _product_rate(dtype: torch.dtype, tokens: int, outputs: int, inputs: int) ->
     # The values do not matter; random ones would take longer to draw than to multiply.
     x_ni = torch.full((tokens, inputs), 0.01, dtype=dtype)
     weight_oi = torch.full((outputs, inputs), 0.01, dtype=dtype)
+    bias_o = torch.full((outputs,), 0.01, dtype=dtype)
     gradient_no = torch.full((tokens, outputs), 0.01, dtype=dtype)
     operations = 2e-9 * tokens * outputs * inputs
     return ProductRate(
         tokens,
         outputs,
         inputs,
-        forward=operations / best_seconds(lambda: F.linear(x_ni, weight_oi)),
-        input_gradient=operations / best_seconds(lambda: gradient_no @ weight_oi),
-        weight_gradient=operations / best_seconds(lambda: gradient_no.T @ x_ni),
+        forward=operations / best_seconds(lambda: linear(x_ni, weight_oi, bias_o)),
+        input_gradient=operations / best_seconds(lambda: input_gradient(gradient_no, weight_oi)),
+        weight_gradient=operations / best_seconds(lambda: weight_gradient(gradient_no, x_ni)),
     )
 
 
@@ -87,7 +93,7 @@ def _attention_rate(dtype: torch.dtype, tokens: int, head_size: int) -> Attentio
     gradient = torch.randn(shape).to(dtype).transpose(1, 2)
 
     def forward() -> torch.Tensor:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return causal_attention(query, key, value)
 
     output = forward()
 

@@ -6,9 +6,9 @@ Shapes: b sequences, t tokens, d hidden, h heads, e = d / h elements of a head.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.models.families import TRAITS
+from pipeline.models.products import Linear, causal_attention
 from pipeline.models.rotary import rotary_tables, rotate
 from pipeline.schema import ModelConfig
 
@@ -26,8 +26,8 @@ class Attention(nn.Module):
         self.pairs = traits.rotary
         self.rotary_dimensions = model.rotary_dimensions
         self.rotary_base = model.rotary_base
-        self.qkv = nn.Linear(model.hidden, 3 * model.hidden, bias=traits.attention_bias)
-        self.output = nn.Linear(model.hidden, model.hidden, bias=traits.attention_bias)
+        self.qkv = Linear(model.hidden, 3 * model.hidden, bias=traits.attention_bias)
+        self.output = Linear(model.hidden, model.hidden, bias=traits.attention_bias)
 
     def forward(self, x_btd: Tensor) -> Tensor:
         """Attend; softmax is computed in fp32 whatever the type of the products."""
@@ -39,7 +39,5 @@ class Attention(nn.Module):
             )
             query_bhte = rotate(query_bhte, *tables, self.pairs)
             key_bhte = rotate(key_bhte, *tables, self.pairs)
-        gathered_bhte = F.scaled_dot_product_attention(
-            query_bhte, key_bhte, value_bhte, is_causal=True
-        )
+        gathered_bhte = causal_attention(query_bhte, key_bhte, value_bhte)
         return self.output(gathered_bhte.transpose(1, 2).flatten(-2))

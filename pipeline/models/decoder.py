@@ -17,6 +17,7 @@ from pipeline.errors import ModelError
 from pipeline.models.attention import Attention
 from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS, projected_cross_entropy
+from pipeline.models.products import Linear, linear
 from pipeline.schema import Activation, ModelConfig
 
 
@@ -43,8 +44,8 @@ class FeedForward(nn.Module):
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
         self.approximation = "tanh" if model.activation is Activation.gelu_new else "none"
-        self.up = nn.Linear(model.hidden, model.feed_forward)
-        self.down = nn.Linear(model.feed_forward, model.hidden)
+        self.up = Linear(model.hidden, model.feed_forward)
+        self.down = Linear(model.feed_forward, model.hidden)
 
     def forward(self, x_btd: Tensor) -> Tensor:
         """Transform each token by itself."""
@@ -82,12 +83,12 @@ class Head(nn.Module):
         self.projection = (
             None
             if traits.tied_head
-            else nn.Linear(model.hidden, model.vocabulary, bias=traits.head_bias)
+            else Linear(model.hidden, model.vocabulary, bias=traits.head_bias)
         )
 
     def forward(self, x_btd: Tensor, tied_weight_vd: Tensor | None = None) -> Tensor:
         """x_btd -> logits_btv; a tied head needs ``tied_weight_vd``."""
-        return F.linear(self.norm(x_btd), *self._weight_and_bias(tied_weight_vd))
+        return linear(self.norm(x_btd), *self._weight_and_bias(tied_weight_vd))
 
     def loss(
         self,

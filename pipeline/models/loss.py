@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from pipeline.models.products import linear
+
 CHUNK_TOKENS = 1024
 
 
@@ -31,7 +33,7 @@ def projected_cross_entropy(
 
 
 def _summed(x_cd: Tensor, weight_vd: Tensor, bias_v: Tensor | None, targets_c: Tensor) -> Tensor:
-    logits_cv = F.linear(x_cd, weight_vd, bias_v).float()
+    logits_cv = linear(x_cd, weight_vd, bias_v).float()
     return F.cross_entropy(logits_cv, targets_c, reduction="sum")
 
 

@@ -15,9 +15,13 @@ from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS
 from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.layout import EMBEDDING, HEAD, PartLayout, gradients_are_fp32
+from pipeline.streaming.working_memory import logit_bytes
 
 # Calls of PyTorch in one layer, counted with its profiler.
 FORWARD_OPERATIONS, BACKWARD_OPERATIONS, UPDATE_OPERATIONS = 60, 110, 12
+
+FRESH_BLOCK_BYTES = 32 * 2**20
+"""The C library gives larger blocks back to the system and takes them anew: mallopt(3)."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +154,17 @@ class ComputeCost:
                     f"cast_{self._precision}": 2.0 * d,
                 }
             )
-            + 1e-9 * sums
+            + 1e-9 * (sums + self._fresh_logits(length))
             + FORWARD_OPERATIONS * self.speed.operation_seconds
         )
         return self._micro_batches * each + self._gradient_passes(matrix)
+
+    def _fresh_logits(self, chunk_tokens: int) -> float:
+        """Nanoseconds for the memory of all logits, of which a chunk's exist at a time."""
+        if chunk_tokens * self.model.vocabulary * 4 < FRESH_BLOCK_BYTES:
+            return 0.0
+        logits = self._tokens * self.model.vocabulary
+        return self.speed.pass_nanoseconds["fresh"] * logits * logit_bytes(self.train)
 
     def _embedding_backward(self) -> float:
         """A tied matrix adds the rows of its tokens to the head's gradient, others to zeros."""

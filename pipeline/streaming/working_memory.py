@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pipeline import machine
 from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS
+from pipeline.models.products import BLOCK_ELEMENTS
 from pipeline.schema import Keep, ModelConfig, Optimizer, Precision, TrainConfig
 from pipeline.streaming.layout import (
     EMBEDDING,
@@ -119,7 +120,19 @@ class WorkingMemory:
     def _graph(self) -> Terms:
         d, f = self.model.hidden, self.model.feed_forward
         passing = f * self._bytes + 2 * d * FP32_BYTES
-        return {"activations of a micro-batch": self._tokens * (self._graph_values + passing)}
+        return {
+            "activations of a micro-batch": self._tokens * (self._graph_values + passing),
+            "products taken in fp32": self._widened_bytes(f + 4 * d),
+        }
+
+    def _widened_bytes(self, values: int) -> int:
+        """What a processor without bf16 instructions makes fp32, given the values of a token.
+
+        Both sides of a product, attention, and a block of the matrix: planned for everywhere.
+        """
+        if self.train.precision is Precision.fp32:
+            return 0
+        return (self._tokens * values + BLOCK_ELEMENTS) * FP32_BYTES
 
     def _gradient_bytes(self, parameters: int) -> int:
         """Of one part: as computed, or summed in fp32 beside that of this and the last one."""
@@ -148,8 +161,7 @@ class WorkingMemory:
     def _head(self) -> Terms:
         matrix = self.model.vocabulary * self.model.hidden
         length = min(self._tokens, CHUNK_TOKENS)
-        # Logits as computed and in fp32, their softmax, and the gradients of all these.
-        logits = length * self.model.vocabulary * (3 * FP32_BYTES + 2 * self._bytes)
+        logits = length * self.model.vocabulary * logit_bytes(self.train)
         summed = self._several or self._tokens > CHUNK_TOKENS
         before = matrix * (FP32_BYTES + (self._bytes if self._several else 0)) if summed else 0
         # The gradient comes when most of what it is computed from has gone.
@@ -157,6 +169,7 @@ class WorkingMemory:
         return {
             "logits and gradient of the head": before + max(logits, after),
             "weights in fp32": self._computed_bytes(matrix),
+            "products taken in fp32": self._widened_bytes(self.model.hidden),
         }
 
     def _embedding(self) -> Terms:
@@ -190,3 +203,8 @@ class WorkingMemory:
     def _split(self) -> bool:
         """Whether the fp32 master is kept in two halves."""
         return self.train.optimizer is not Optimizer.adafactor and self._bytes == 2
+
+
+def logit_bytes(train: TrainConfig) -> int:
+    """Of a logit as computed and in fp32, its softmax, and the gradients of these."""
+    return 16 if train.precision is Precision.bf16 else 20

@@ -100,7 +100,11 @@ def _streaming(config: TrainSlice, plan: StreamingPlan, place: Place) -> Streami
     memory = WorkingMemory(
         config.model, config.train, layouts, plan.kept_layers, plan.spilled_layers
     )
-    store.reserve(kept_set_bytes(memory), spilled_bytes(memory))
+    try:
+        store.reserve(kept_set_bytes(memory), spilled_bytes(memory))
+    except BaseException:
+        store.close()
+        raise
     holder: Holder = OnDevice(store, place.device) if gpu else store
     engine = StepEngine(
         holder,

@@ -88,6 +88,10 @@ class Execution(Protocol):
         """The run has ended and its results are written."""
         ...
 
+    def close(self) -> None:
+        """Give back what is held, as often as it is called; what is saved stays."""
+        ...
+
 
 class Resident:
     """All parameters, gradients and optimizer state on the device."""
@@ -158,6 +162,9 @@ class Resident:
 
     def finish(self, keep_store: bool) -> None:
         """The checkpoints stay."""
+
+    def close(self) -> None:
+        """Nothing but memory is held."""
 
 
 class Streaming:
@@ -254,9 +261,13 @@ class Streaming:
 
     def finish(self, keep_store: bool) -> None:
         """Close the store; it goes unless it is what the user keeps."""
-        self.store.close()
+        self.close()
         if not keep_store:
             self.store.remove()
+
+    def close(self) -> None:
+        """Close the store, so that others may open it."""
+        self.store.close()
 
     def _note(self) -> None:
         self._engine.notes.update(

@@ -163,8 +163,9 @@ def test_clipping_bounds_the_gradient(job, monkeypatch):
         update(name, weight, state, gradient, settings)
 
     monkeypatch.setattr(engine, "update", noting)
-    loop = prepare(clipped, torch.device("cpu")).loop
-    result = loop.execution.step(1, loop.batches.step(1), 1e-3, lambda: False)
+    with prepare(clipped, torch.device("cpu")) as prepared:
+        loop = prepared.loop
+        result = loop.execution.step(1, loop.batches.step(1), 1e-3, lambda: False)
     assert result.gradient_norm == pytest.approx(record["gradient_norm"], rel=1e-4)
     assert scales
     assert all(scale == pytest.approx(0.1, rel=1e-3) for scale in scales)
