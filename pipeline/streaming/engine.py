@@ -88,7 +88,11 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
     visits_done: int = 0
     carried: Tensor | None = None
-    unchanged: list[str] = field(default_factory=list)
+
+    @property
+    def unchanged(self) -> list[str]:
+        """Parts whose weights this first step left as they were; a resumed step knows them too."""
+        return self.values.get("unchanged", [])
 
     @property
     def seconds(self) -> float:
@@ -168,7 +172,8 @@ class StepEngine:
 
     def _run(self, journal: Journal, tokens_bs: Tensor, learning_rate: float) -> Run:
         micro_batches = tokens_bs.to(self._device).split(self.train.micro_batch)
-        values = {key: journal.values[key] for key in ("loss", "squares")}
+        kept = ("loss", "squares", "unchanged")
+        values = {key: journal.values[key] for key in kept if key in journal.values}
         return Run(
             journal.step,
             learning_rate,
@@ -345,7 +350,7 @@ class StepEngine:
                 }
                 update(name, tensors[name], state, gradient, settings)
         if before is not None and before == _digest(tensors, named):
-            run.unchanged.append(part)
+            run.values["unchanged"] = [*run.unchanged, part]
 
     def _settings(self, run: Run, gradient_scale: float) -> UpdateSettings:
         train = self.train

@@ -20,15 +20,21 @@ class FolderLock:
         with naming(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(self._descriptor, 20, 0).decode().strip() or "unknown"
-                os.close(self._descriptor)
-                raise StoreInUseError(
-                    f"{folder}: in use by process {holder}; wait until it ends, or stop it"
-                ) from None
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+                self._take(folder)
+            except BaseException:
+                self.release()
+                raise
+
+    def _take(self, folder: Path) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._descriptor, 20, 0).decode().strip() or "unknown"
+            raise StoreInUseError(
+                f"{folder}: in use by process {holder}; wait until it ends, or stop it"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let other processes in."""

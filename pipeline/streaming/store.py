@@ -66,7 +66,11 @@ class ParameterStore:
         self.journal: Journal = manifest.journal
         self._shared, self._closed = Shared(), False
         cache = self._cache = PlaneCache(BufferPool(memory_bytes, pin))
-        files = self._files = FileMover(folder / MANIFEST_FILE)
+        try:
+            files = self._files = FileMover(folder / MANIFEST_FILE)
+        except BaseException:
+            self._lock.release()
+            raise
         self._writer = Writer(self._shared, cache, files, folder, timeline, self._slots, manifest)
         self._holdings = Holdings(
             self._shared, cache, self._slots, self._writer, files, folder, timeline
