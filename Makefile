@@ -32,7 +32,7 @@ environment: .venv/.installed
 	@touch $@
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/.installed-test
 	$(BIN)/ruff format --check .
