@@ -11,20 +11,14 @@ there: the backward pass then commits gradients alone, and a third pass updates.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-import xxhash
 from torch import Tensor
 
-from pipeline.errors import TrainingError
-from pipeline.optimizers.settings import UpdateSettings
-from pipeline.optimizers.update import sum_of_squares, update
-from pipeline.schema import ClipBy, ModelConfig, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.activations import Activations
 from pipeline.streaming.holders import Holder
 from pipeline.streaming.journal import Journal
@@ -38,73 +32,10 @@ from pipeline.streaming.layout import (
     head_is_tied,
     part_names,
 )
+from pipeline.streaming.learning import Learner
 from pipeline.streaming.parts import KeptGraph, Parts, Tensors, embedding_gradients
+from pipeline.streaming.step import NotFinite, Run, StepDisplay, StepResult, StopAsked
 from pipeline.streaming.timeline import Timeline
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """Mean loss of a step in nats per token, the norm of its gradient before clipping, its time.
-
-    ``applied`` is false where loss or gradient was not finite: that part was not updated, and
-    none after it. ``seconds`` counts what earlier processes spent on the step.
-    """
-
-    loss: float
-    gradient_norm: float
-    applied: bool
-    seconds: float
-
-
-class StepDisplay(Protocol):
-    """Hears of every visit to a part before it begins."""
-
-    def visit(
-        self, step: int, phase: str, part: str, visits_done: int, visits: int, timeline: Timeline
-    ) -> None:
-        """``visits_done`` of ``visits`` are behind."""
-        ...
-
-
-class StopAsked(Exception):
-    """The run was asked to stop, and a durable holder has everything up to the last visit."""
-
-
-class NotFinite(Exception):
-    """A loss or gradient is infinite or not a number."""
-
-
-@dataclass
-class Run:
-    """The step in progress."""
-
-    step: int
-    learning_rate: float
-    tokens: list[Tensor]
-    targets: list[Tensor]
-    seconds_before: float
-    values: dict[str, Any]
-    timeline: Timeline
-    started: float = field(default_factory=time.perf_counter)
-    visits_done: int = 0
-    carried: Tensor | None = None
-
-    @property
-    def unchanged(self) -> list[str]:
-        """Parts whose weights this first step left as they were; a resumed step knows them too."""
-        return self.values.get("unchanged", [])
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the step so far."""
-        return self.seconds_before + time.perf_counter() - self.started
-
-    def journal(self, phase: str, part: str) -> Journal:
-        """Where the run stands after a visit to ``part``."""
-        values = {**self.values, "seconds": self.seconds}
-        values |= {"bytes_read": self.timeline.bytes_read}
-        values |= {"bytes_written": self.timeline.bytes_written}
-        return Journal(self.step, phase, part, values)
 
 
 class StepEngine:
@@ -133,6 +64,7 @@ class StepEngine:
         self._layouts, self._device = layouts, device
         self._spilled_layers = spilled_layers
         self._modules = Parts(model, train, device)
+        self._learner = Learner(holder, layouts, train, timeline)
         self.parts = part_names(model)
         self._kept_names = set(self.parts[1:-1][model.layers - kept_layers :])
         self._kept: dict[str, tuple[KeptGraph | None, Tensors]] = {}
@@ -167,7 +99,7 @@ class StepEngine:
             return self._result(run, applied=False)
         finally:
             self._kept.clear()
-        self._refuse_unchanged(run)
+        self._learner.refuse_unchanged(run)
         return self._result(run, applied=True)
 
     def _run(self, journal: Journal, tokens_bs: Tensor, learning_rate: float) -> Run:
@@ -253,7 +185,7 @@ class StepEngine:
             self.holder.release(EMBEDDING, "weights")
             run.carried = named.pop(TIED)
         kept = None if run.carried is None else {TIED: run.carried}
-        self._learn(run, HEAD, weights, named, gradients, {"carried": kept})
+        self._learner.learn(run, HEAD, weights, named, gradients, {"carried": kept})
         return gradients
 
     def _layer(
@@ -277,7 +209,7 @@ class StepEngine:
             else:
                 inputs = activations.take(part)
                 gradients, named = self._modules.backward(part, weights, inputs, gradients)
-        self._learn(run, part, weights, named, gradients, {})
+        self._learner.learn(run, part, weights, named, gradients, {})
         return gradients
 
     def _embedding(self, run: Run, gradients: list[Tensor]) -> None:
@@ -286,7 +218,7 @@ class StepEngine:
             fp32 = gradients_are_fp32(self.train)
             named = embedding_gradients(weights, run.tokens, gradients, fp32, run.carried)
             run.carried = None
-        self._learn(run, EMBEDDING, weights, named, [], {"carried": None})
+        self._learner.learn(run, EMBEDDING, weights, named, [], {"carried": None})
 
     def _update_all(self, run: Run, done: str | None) -> None:
         """With every gradient spooled, clip by their global norm and update part by part."""
@@ -301,82 +233,10 @@ class StepEngine:
             named = self._fetch(part, "gradient", read_only=True)
             if after is not None:
                 self.holder.prefetch(after, "weights", "state", "gradient")
-            self._update(run, part, tensors, named, scale)
+            self._learner.update(run, part, tensors, named, scale)
             self.holder.release(part, "gradient")
             self.holder.commit(part, ("weights", "state"), run.journal("update", part))
             self._stop_if_asked()
-
-    # A part's gradients are there
-
-    def _learn(
-        self,
-        run: Run,
-        part: str,
-        weights: Tensors,
-        named: Tensors,
-        gradients: list[Tensor],
-        kept: dict[str, Tensors | None],
-    ) -> None:
-        """Update the part, or spool its gradients; commit with what a resumed step needs."""
-        squares = sum(sum_of_squares(gradient) for gradient in named.values())
-        if not math.isfinite(squares):
-            raise NotFinite
-        run.values["squares"] += squares
-        sets = kept | {"boundary": {str(i): gradient for i, gradient in enumerate(gradients)}}
-        if not gradients:
-            sets["boundary"] = None
-        if self._spooled:
-            self.holder.release(part, "weights")
-            spool = self.holder.blank(part, "gradient")
-            for name, gradient in named.items():
-                spool[name].copy_(gradient)
-            self.holder.commit(part, ("gradient",), run.journal("backward", part), sets)
-            return
-        self._update(run, part, weights, named, gradient_scale=1.0)
-        self.holder.commit(part, ("weights", "state"), run.journal("backward", part), sets)
-
-    def _update(
-        self, run: Run, part: str, tensors: Tensors, named: Tensors, gradient_scale: float
-    ) -> None:
-        settings = self._settings(run, gradient_scale)
-        before = _digest(tensors, named) if run.step == 1 else None
-        with self.timeline.span("update", part, self._layouts[part].parameters):
-            for name, gradient in named.items():
-                prefix = f"{name}/"
-                state = {
-                    key.removeprefix(prefix): tensor
-                    for key, tensor in tensors.items()
-                    if key.startswith(prefix)
-                }
-                update(name, tensors[name], state, gradient, settings)
-        if before is not None and before == _digest(tensors, named):
-            run.values["unchanged"] = [*run.unchanged, part]
-
-    def _settings(self, run: Run, gradient_scale: float) -> UpdateSettings:
-        train = self.train
-        return UpdateSettings(
-            optimizer=train.optimizer,
-            step=run.step,
-            learning_rate=run.learning_rate,
-            beta1=train.beta1,
-            beta2=train.beta2,
-            epsilon=train.epsilon,
-            weight_decay=train.weight_decay,
-            update_clip=train.gradient_clip if train.clip_by is ClipBy.update else None,
-            gradient_scale=gradient_scale,
-            seed=train.seed,
-        )
-
-    def _refuse_unchanged(self, run: Run) -> None:
-        """Nothing trains in silence: weights that the first step did not change stop the run."""
-        if run.unchanged:
-            raise TrainingError(
-                f"step {run.step}: the weights of {', '.join(run.unchanged)} are the same after "
-                "the step as before it, so nothing would be learned; raise train.learning_rate, "
-                f"{run.learning_rate:.3g} at this step"
-            )
-
-    # Loss without learning
 
     def loss(self, batches: Iterable[Tensor]) -> float:
         """Mean loss in nats per token over batches (any, sequence_length + 1), nothing learned.
@@ -452,11 +312,3 @@ class StepEngine:
         if self._stop():
             self.holder.wait()
             raise StopAsked
-
-
-def _digest(tensors: Tensors, names: Iterable[str]) -> str:
-    """A checksum of the named tensors."""
-    digest = xxhash.xxh3_128()
-    for name in names:
-        digest.update(tensors[name].contiguous().view(torch.uint8).cpu().numpy().data)
-    return digest.hexdigest()

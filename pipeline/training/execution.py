@@ -19,9 +19,10 @@ from torch import Tensor
 
 from pipeline.errors import DamagedCheckpointError
 from pipeline.optimizers.master import join
-from pipeline.streaming.engine import StepDisplay, StepEngine, StepResult
+from pipeline.streaming.engine import StepEngine
 from pipeline.streaming.holders import Holder, ResidentParameters, Tensors
 from pipeline.streaming.journal import Journal
+from pipeline.streaming.step import StepDisplay, StepResult
 from pipeline.streaming.store import ParameterStore
 from pipeline.streaming.timeline import Timeline
 from pipeline.training import checkpoint

@@ -14,7 +14,7 @@ import torch
 from pipeline.errors import Interrupted, TrainingError
 from pipeline.progress import Progress as ProgressBar
 from pipeline.schema import TrainConfig
-from pipeline.streaming.engine import StepResult, StopAsked
+from pipeline.streaming.step import StepResult, StopAsked
 from pipeline.streaming.timeline import Span
 from pipeline.training.batches import Batches
 from pipeline.training.checkpoint import Progress

@@ -25,7 +25,7 @@ from pipeline.errors import (
 )
 from pipeline.evaluate import run as evaluate
 from pipeline.optimizers.update import update
-from pipeline.streaming import engine
+from pipeline.streaming import learning
 from pipeline.tokenize import run as tokenize
 from pipeline.train import prepare
 from pipeline.train import run as train
@@ -162,7 +162,7 @@ def test_clipping_bounds_the_gradient(job, monkeypatch):
         scales.append(settings.gradient_scale)
         update(name, weight, state, gradient, settings)
 
-    monkeypatch.setattr(engine, "update", noting)
+    monkeypatch.setattr(learning, "update", noting)
     with prepare(clipped, torch.device("cpu")) as prepared:
         loop = prepared.loop
         result = loop.execution.step(1, loop.batches.step(1), 1e-3, lambda: False)
