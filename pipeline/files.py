@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step, on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_what_the_killed_left(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with naming(path):
@@ -43,3 +45,22 @@ def write_bytes(path: Path, content: bytes) -> None:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_what_the_killed_left(path: Path) -> None:
+    """A process that is killed while it writes leaves what it has of the file."""
+    prefix, suffix = f".{path.name}.", ".partial"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        process = left.name.removeprefix(prefix).removesuffix(suffix)
+        if process.isdecimal() and not _is_running(int(process)):
+            left.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
