@@ -1,5 +1,5 @@
 # make          the environment, then the default sweep, end to end, and results/report.html
-# make test     the environment with the test tools, then pytest
+# make test     the environment with the test tools, then pytest on all cores
 # make check    format, lint, types, workflow lint
 # make ui       the MLflow UI on the project's runs
 # make clean    remove what was generated, but not .venv and results/records
