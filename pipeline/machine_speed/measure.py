@@ -30,6 +30,8 @@ from wse.errors import OnewaferError
 THOROUGH_SECONDS = 40.0
 QUICK_SECONDS = 12.0
 FILE_NAME = "machine_speed.json"
+MEASUREMENT = 2
+"""To be raised where what is measured, or the work itself, changes: older files are replaced."""
 
 
 def machine_speed(folder: Path, seconds: float, fresh: bool = False) -> MachineSpeed:
@@ -60,7 +62,7 @@ def machine_speed(folder: Path, seconds: float, fresh: bool = False) -> MachineS
 
 
 def machine_key(folder: Path) -> dict[str, Any]:
-    """What the rates hold for: processor, cores, version of torch, and the folder's disk."""
+    """What the rates hold for: processor, cores, torch, this measurement, and the folder's disk."""
     folder.mkdir(parents=True, exist_ok=True)
     device = os.stat(folder).st_dev
     described = machine.describe()
@@ -69,6 +71,7 @@ def machine_key(folder: Path) -> dict[str, Any]:
         "cores": described["cores"],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "measurement": MEASUREMENT,
         "disk": f"{os.major(device)}:{os.minor(device)}",
     }
 
