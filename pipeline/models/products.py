@@ -1,9 +1,9 @@
 """The matrix products of linear layers and attention, whatever the processor multiplies itself.
 
-A processor without bf16 instructions multiplies bf16 matrices in PyTorch an element at a time, a
-hundred times slower than fp32 ones. There the products of bf16 are taken in fp32, a block of the
-matrix at a time: the product of two bf16 numbers is exact in fp32, so the result is that of a
-processor with bf16 instructions but for the order of its sums.
+PyTorch multiplies bf16 matrices many times slower than fp32 ones on a processor without bf16
+instructions: 0.3 to 20 GFLOP/s beside 110 to 140, measured on two AVX2 cores. There the products
+of bf16 are taken in fp32, a block of the matrix at a time: the product of two bf16 numbers is exact
+in fp32, so the result is that of a processor with bf16 instructions but for the order of its sums.
 
 Shapes: n tokens, o outputs, i inputs; b sequences, h heads, t tokens, e elements of a head.
 """
@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 BLOCK_ELEMENTS = 1 << 22
-"""Of a matrix made fp32 at a time, 16 MiB: it stays in the last cache, and its memory is reused."""
+"""Of a matrix made fp32 at a time, 16 MiB: the fastest of three sizes tried on two AVX2 cores."""
 
 
 class Linear(nn.Linear):
@@ -105,7 +105,7 @@ class _WidenedLinear(torch.autograd.Function):
         return of_x, of_weight, of_bias
 
 
-# Matrices with few rows are multiplied fastest as the right one, transposed: MKL packs the other.
+# With the few tokens of a micro-batch as columns the products were faster than with them as rows.
 
 
 def _forward(x_ni: Tensor, weight_oi: Tensor, bias_o: Tensor | None) -> Tensor:
