@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import runpy
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from pipeline.cli import job_by_hand
 from pipeline.config import compose
 from pipeline.job import Job
 from pipeline.tokenize import run as tokenize
+from tests.pipeline.commands import Done, Stage
 
 WORDS = [
     "the",
@@ -82,3 +86,39 @@ def job(overrides: list[str]) -> Callable[..., Job[Any]]:
         return job_by_hand(config, stage)
 
     return make
+
+
+@pytest.fixture
+def stage(
+    overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Stage]:
+    """Runs a stage's command line in this process, which has the libraries loaded already."""
+    folder = tmp_path / "working_directory"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command line sets it; this restores it
+    torch.set_num_threads(1)
+
+    def run(name: str, *more: str) -> Done:
+        monkeypatch.setattr(sys, "argv", [f"pipeline.{name}", *overrides, *more])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+                runpy.run_module(f"pipeline.{name}", run_name="__main__")
+        except SystemExit as leaving:
+            code = leaving.code
+        assert isinstance(code, int)
+        return Done([], code, *capfd.readouterr())
+
+    yield run
+    assert list(folder.iterdir()) == [], "left in the working directory"
+
+
+@pytest.fixture
+def command(overrides: list[str]) -> Callable[..., list[str]]:
+    """The command of a process that runs a stage."""
+    return lambda name, *more: [sys.executable, "-m", f"pipeline.{name}", *overrides, *more]

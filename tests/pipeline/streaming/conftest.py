@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.train import run as train
 from pipeline.training.history import History
+from tests.pipeline.disks import disk  # noqa: F401  (fixture)
 from tests.pipeline.streaming.processes import Launcher
 from tests.pipeline.streaming.runs import give_speed
-from tests.pipeline.test_bad_input import command, disk, stage  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(autouse=True)

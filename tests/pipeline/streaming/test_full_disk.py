@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.commands import assert_one_line, assert_success, started
 from tests.pipeline.streaming.runs import assert_same_end, give_speed, small
-from tests.pipeline.test_bad_input import assert_one_line, assert_success, started
 
 RUN = small("gptj", "adafactor", "train.execution=streaming", "train.clip_by=update")
 LONGER = ["train.steps=60", "train.log_every=1", "train.validate_every=1000"]

@@ -17,10 +17,10 @@ from pipeline.models.decoder import allocate
 from pipeline.models.initialization import initialize
 from pipeline.optimizers.update import update
 from pipeline.streaming.manifest import Manifest
+from tests.pipeline.commands import Stage, assert_one_line, assert_success, contents
 from tests.pipeline.conftest import TINY
 from tests.pipeline.streaming.processes import KILLED, Launcher
 from tests.pipeline.streaming.runs import assert_same_end, give_speed, small
-from tests.pipeline.test_bad_input import Stage, assert_one_line, assert_success, contents
 
 RUN = small(
     "gpt2", "adamw", "train.execution=streaming", "train.precision=bf16", "train.clip_by=update"
