@@ -22,6 +22,7 @@ from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.activations import Activations
 from pipeline.streaming.holders import Holder
 from pipeline.streaming.journal import Journal
+from pipeline.streaming.kept_graph import KeptGraph
 from pipeline.streaming.layout import (
     EMBEDDING,
     HEAD,
@@ -33,7 +34,7 @@ from pipeline.streaming.layout import (
     part_names,
 )
 from pipeline.streaming.learning import Learner
-from pipeline.streaming.parts import KeptGraph, Parts, Tensors, embedding_gradients
+from pipeline.streaming.parts import Parts, Tensors, embedding_gradients
 from pipeline.streaming.step import NotFinite, Run, StepDisplay, StepResult, StopAsked
 from pipeline.streaming.timeline import Timeline
 
@@ -42,7 +43,7 @@ class StepEngine:
     """Takes steps through a :class:`~pipeline.streaming.holders.Holder`.
 
     ``kept_layers`` of the topmost layers are not computed again in the backward pass: their
-    weights and graphs stay. The inputs of the ``spilled_layers`` lowest layers go to disk.
+    activations stay. The inputs of the ``spilled_layers`` lowest layers go to disk.
     ``notes`` is put in every journal.
     """
 
@@ -67,7 +68,7 @@ class StepEngine:
         self._learner = Learner(holder, layouts, train, timeline)
         self.parts = part_names(model)
         self._kept_names = set(self.parts[1:-1][model.layers - kept_layers :])
-        self._kept: dict[str, tuple[KeptGraph | None, Tensors]] = {}
+        self._kept: dict[str, KeptGraph] = {}
         self._tied = head_is_tied(model)
         self._spooled = gradients_are_spooled(train)
 
@@ -152,21 +153,19 @@ class StepEngine:
         inputs: list[Tensor] = []
         for part, after in zip(names, [*names[1:], until], strict=True):
             self._visit(run, "forward", part)
-            weights = self._fetch(part, "weights", read_only=part not in self._kept_names)
+            weights = self._fetch(part, "weights", read_only=True)
             self.holder.prefetch(after, "weights")
             with self.timeline.span("compute", f"forward {part}", self._flops(part, run, 1)):
                 if part == EMBEDDING:
                     inputs = self._modules.embed(weights, run.tokens)
                 elif part in self._kept_names:
-                    kept = self._modules.forward_kept(part, weights, inputs)
-                    self._kept[part] = kept, weights
+                    kept = self._kept[part] = self._modules.forward_kept(part, weights, inputs)
                     inputs = [output.detach() for output in kept.outputs]
                 else:
                     activations.put(part, inputs)
                     inputs = self._modules.forward(part, weights, inputs)
             weights = {}  # a view would keep a buffer that the holder wants to give back
-            if part not in self._kept:
-                self.holder.release(part, "weights")
+            self.holder.release(part, "weights")
             self._stop_if_asked()
         activations.put(until, inputs)
 
@@ -196,16 +195,13 @@ class StepEngine:
         gradients: list[Tensor],
         after: str | None,
     ) -> list[Tensor]:
-        kept, weights = self._kept.pop(part, (None, {}))
-        held = {"weights"} if kept else set()
-        planes = [plane for plane in self._planes_of_update() if plane not in held]
-        if planes:
-            weights = weights | self._fetch(part, *planes)
+        kept = self._kept.pop(part, None)
+        weights = self._fetch(part, *self._planes_of_update())
         self._prefetch_backward(after, activations)
         passes = 2 if kept else 3
         with self.timeline.span("compute", f"backward {part}", self._flops(part, run, passes)):
             if kept is not None:
-                gradients, named = self._modules.backward_kept(part, kept, gradients)
+                gradients, named = self._modules.backward_kept(part, weights, kept, gradients)
             else:
                 inputs = activations.take(part)
                 gradients, named = self._modules.backward(part, weights, inputs, gradients)

@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.decoder import Head
 from pipeline.schema import ModelConfig, Precision, TrainConfig
+from pipeline.streaming.kept_graph import KeptGraph
 from pipeline.streaming.layout import EMBEDDING, HEAD, TIED, layer_name, part_template
 
 Tensors = dict[str, Tensor]
-
-
-@dataclass
-class KeptGraph:
-    """A layer's passes of all micro-batches, kept from the forward pass to the backward pass."""
-
-    parameters: list[nn.Parameter]
-    inputs: list[Tensor]
-    outputs: list[Tensor]
 
 
 class Parts:
@@ -52,9 +43,11 @@ class Parts:
     def forward_kept(self, part: str, weights: Tensors, inputs: Sequence[Tensor]) -> KeptGraph:
         """The same with its graph, so that the backward pass need not compute it again."""
         leaves = [x_btd.detach().requires_grad_() for x_btd in inputs]
-        with self._bound(part, weights) as module, self._autocast():
-            outputs = [module(x_btd) for x_btd in leaves]
-            return KeptGraph(list(module.parameters()), leaves, outputs)
+        with self._bound(part, weights) as module:
+            kept = KeptGraph(list(module.parameters()), leaves)
+            with kept.without_weights(), self._autocast():
+                kept.outputs = [module(x_btd) for x_btd in leaves]
+        return kept
 
     def backward(
         self, part: str, weights: Tensors, inputs: list[Tensor], gradients: list[Tensor]
@@ -77,17 +70,18 @@ class Parts:
             return input_gradients, self._named(part, module, sums)
 
     def backward_kept(
-        self, part: str, kept: KeptGraph, gradients: list[Tensor]
+        self, part: str, weights: Tensors, kept: KeptGraph, gradients: list[Tensor]
     ) -> tuple[list[Tensor], Tensors]:
-        """The gradients of a layer whose graph was kept."""
+        """The gradients of a layer whose graph was kept, given the weights of the forward pass."""
         input_gradients: list[Tensor] = []
         sums: list[Tensor] = []
-        while kept.outputs:
-            targets = [kept.inputs.pop(0), *kept.parameters]
-            found = torch.autograd.grad(kept.outputs.pop(0), targets, gradients.pop(0))
-            input_gradients.append(found[0])
-            sums = self._summed(sums, found[1:])
-        return input_gradients, self._named(part, self._layer, sums)
+        with self._bound(part, weights) as module, kept.with_weights(list(module.parameters())):
+            while kept.outputs:
+                targets = [kept.inputs.pop(0), *kept.parameters]
+                found = torch.autograd.grad(kept.outputs.pop(0), targets, gradients.pop(0))
+                input_gradients.append(found[0])
+                sums = self._summed(sums, found[1:])
+            return input_gradients, self._named(part, module, sums)
 
     def head_backward(
         self,

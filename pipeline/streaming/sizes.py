@@ -67,7 +67,7 @@ class StoreMemory:
         """One part at a time, beside what is kept with its commit or spilled while it is held."""
         tied = self._weights(EMBEDDING) if self.memory.carried_bytes else 0
         beside = [self._bytes(part) + self._copies(part) for part in self.layouts]
-        return max(self._bytes(HEAD) + tied, *beside) + self.kept_weights_bytes
+        return max(self._bytes(HEAD) + tied, *beside)
 
     @property
     def overlapping_bytes(self) -> int:
@@ -75,17 +75,12 @@ class StoreMemory:
         names = list(self.layouts)
         each = [self._bytes(part) + self._copies(part) for part in names]
         together = [sum(each[max(0, i - 1) : i + 2]) for i in range(len(names))]
-        return max(self.least_bytes, max(together) + self.kept_weights_bytes)
+        return max(self.least_bytes, *together)
 
     @property
     def most_bytes(self) -> int:
         """All planes, and what is copied: more would lie idle."""
         return self.overlapping_bytes + sum(map(self._bytes, self.layouts))
-
-    @property
-    def kept_weights_bytes(self) -> int:
-        """Weights of the layers that stay from the forward to the backward pass."""
-        return self.memory.kept_layers * self._weights(layer_name(0))
 
     def _bytes(self, part: str) -> int:
         return sum(plane_bytes(self.layouts[part], plane) for plane in self.layouts[part].planes)

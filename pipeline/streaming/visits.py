@@ -21,9 +21,9 @@ SPILLED = "spilled"
 class Visit:
     """One visit to a part.
 
-    ``asked`` are the planes that are prefetched at its beginning for the next one, ``kept`` those
-    that stay held after it, ``given`` those it holds already. ``committed`` planes are written,
-    with ``copied_bytes`` of tensors beside them; ``spilled`` are inputs sent to disk.
+    ``asked`` are the planes that are prefetched at its beginning for the next one. ``committed``
+    planes are written, with ``copied_bytes`` of tensors beside them; ``spilled`` are inputs sent
+    to disk.
     """
 
     part: str
@@ -31,8 +31,6 @@ class Visit:
     update_seconds: float = 0.0
     fetched: tuple[Key, ...] = ()
     asked: tuple[Key, ...] = ()
-    kept: tuple[Key, ...] = ()
-    given: tuple[Key, ...] = ()
     made: tuple[Key, ...] = ()
     committed: tuple[Key, ...] = ()
     copied_bytes: int = 0
@@ -42,10 +40,8 @@ class Visit:
     released: tuple[Key, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
-        """What is held in the visit and neither committed nor kept is released at its end."""
-        held = (*self.fetched, *self.given)
-        stay = {*self.committed, *self.kept}
-        self.released = tuple(key for key in held if key not in stay)
+        """What is fetched for the visit and not committed is released at its end."""
+        self.released = tuple(key for key in self.fetched if key not in self.committed)
 
 
 @dataclass(frozen=True)
@@ -109,12 +105,10 @@ class StepVisits:
 
     def _forward(self) -> Iterator[Visit]:
         for part in list(self.cost.layouts)[:-1]:
-            keys = self._keys(part, "weights")
             yield Visit(
                 part,
                 self.cost.forward(part),
-                fetched=keys,
-                kept=keys if self._is_kept(part) else (),
+                fetched=self._keys(part, "weights"),
                 spilled=self._spill(part),
                 writing_pass=self.memory.spilled_layers > 0,
             )
@@ -122,21 +116,17 @@ class StepVisits:
     def _backward(self) -> Iterator[Visit]:
         for part in reversed(self.cost.layouts):
             keys = self._keys(part, *self._of_update)
-            given: tuple[Key, ...] = ()
-            if self._is_kept(part):
-                given, keys = keys[:1], keys[1:]
             borrowed = self._keys(EMBEDDING, "weights")
             tied = borrowed if part == HEAD and self.memory.carried_bytes else ()
             spool = self._keys(part, "gradient") if self._spooled else ()
             copied = 0 if part == EMBEDDING else self.memory.boundary_bytes
             yield Visit(
                 part,
-                self.cost.backward(part, bool(given)),
+                self.cost.backward(part, self._is_kept(part)),
                 update_seconds=0.0 if self._spooled else self.cost.update(part),
                 fetched=(*keys, *tied, *self._spill(part)),
-                given=given,
                 made=spool,
-                committed=spool or (*given, *keys),
+                committed=spool or keys,
                 copied_bytes=copied + (self.memory.carried_bytes if part == HEAD else 0),
                 copied_files=(part != EMBEDDING) + bool(tied),
             )

@@ -101,11 +101,14 @@ class WorkingMemory:
     def _graph_values(self) -> int:
         """Bytes per token: normed inputs, q, k, v, attention, both sides of the activation; sums.
 
-        Rotated queries and keys are copies.
+        Rotated queries and keys are copies. Attention of bf16 that is taken in fp32 is twice as
+        large, which rotary layers have room for: they are parallel and keep one sum.
         """
         d, f = self.model.hidden, self.model.feed_forward
-        rotated = 2 * d if TRAITS[self.model.family].rotary else 0
-        return (7 * d + rotated + 2 * f) * self._bytes + 2 * d * FP32_BYTES
+        copies = 2 * d if TRAITS[self.model.family].rotary else 0
+        if not copies and self.train.precision is Precision.bf16:
+            copies = 4 * d
+        return (7 * d + copies + 2 * f) * self._bytes + 2 * d * FP32_BYTES
 
     def _boundary(self, outputs: int) -> Terms:
         layers = self.model.layers - self.spilled_layers
