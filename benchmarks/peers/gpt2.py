@@ -2,7 +2,9 @@
 
 The same arithmetic as Onewafer's gpt2 family (Radford et al. 2019): learned positions, LayerNorm
 before attention and feed-forward, GELU by tanh, a tied head. Dense causal attention is torch's
-fused one; matrix products are bf16 where the parameters are.
+fused one; matrix products are bf16 where the parameters are. They go through Onewafer's own
+:mod:`pipeline.models.products`: torch's where the processor has bf16 instructions, and elsewhere
+in fp32, so that a peer does not lose by torch's bf16 products, which are very slow there.
 
 Shapes: b sequences, t tokens, d hidden, v vocabulary.
 """
@@ -15,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from pipeline.models.products import Linear, causal_attention, linear
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,15 @@ class Block(nn.Module):
         d = shape.hidden
         self.heads = shape.heads
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.output = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.up, self.down = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
+        self.qkv, self.output = Linear(d, 3 * d), Linear(d, d)
+        self.up, self.down = Linear(d, 4 * d), Linear(4 * d, d)
 
     def forward(self, x_btd: Tensor) -> Tensor:
         """Transform the residual stream."""
         b, t, d = x_btd.shape
         q, k, v = self.qkv(self.attention_norm(x_btd)).split(d, dim=-1)
         q, k, v = (part.view(b, t, self.heads, -1).transpose(1, 2) for part in (q, k, v))
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attended = causal_attention(q, k, v)
         x_btd = x_btd + self.output(attended.transpose(1, 2).reshape(b, t, d))
         hidden = F.gelu(self.up(self.feed_forward_norm(x_btd)), approximate="tanh")
         return x_btd + self.down(hidden)
@@ -74,7 +78,7 @@ class Gpt2(nn.Module):
             x_btd = (
                 checkpoint(block, x_btd, use_reentrant=False) if self.recompute else block(x_btd)
             )
-        logits_btv = F.linear(self.norm(x_btd), self.tokens.weight)
+        logits_btv = linear(self.norm(x_btd), self.tokens.weight, None)
         return F.cross_entropy(logits_btv.flatten(0, 1).float(), targets_bt.flatten())
 
 
