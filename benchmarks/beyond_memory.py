@@ -10,7 +10,9 @@ tokens, bf16, within a memory cgroup of 1.8 GB in which the page cache counts:
   a tenth, for the page cache of what it reads besides.
 - mapped weights (:mod:`benchmarks.peers.mapped_weights`): the bf16 weights in a mapped file and an
   update in the backward pass, by SGD, the cheapest there is; again with recomputation, which leaves
-  more memory to the page cache; and with torch's Adafactor (``--adafactor``).
+  more memory to the page cache; and with torch's Adafactor (``--adafactor``). On a processor
+  without bf16 instructions these multiply as Onewafer does, which torch does not: there the fp32
+  weights in a file are measured, too, as whoever has torch alone would map them.
 
 **DeepSpeed**, if ``--peers-python`` is given: ZeRO-3 with parameters and optimizer on NVMe
 (:mod:`benchmarks.peers.deepspeed_nvme`) at 125 million parameters (GPT-2's shape), a batch of
@@ -42,6 +44,7 @@ from benchmarks.onewafer_side import Trainer, sizes, training
 from benchmarks.peers.deepspeed_nvme import DEFAULT_GROUP_ELEMENTS
 from benchmarks.processes import Failed, end_on_termination, run, settle
 from pipeline.config import compose
+from pipeline.models.products import processor_multiplies_bf16
 from pipeline.streaming.plan import minimum_streaming_bytes
 
 TARGET = 2.0
@@ -86,7 +89,10 @@ def under_one_limit(trainer: Trainer, arguments: argparse.Namespace) -> dict[str
     folder = trainer.folder / "mapped"
     folder.mkdir()
     model = ["--folder", str(folder), "--model", "gpt3_xl"]
-    run([sys.executable, "-m", "benchmarks.peers.mapped_weights", *model], TIMEOUT_SECONDS)
+    precisions = ["bf16"] if processor_multiplies_bf16() else ["bf16", "fp32"]
+    for precision in precisions:
+        words = [*model, "--precision", precision]
+        run([sys.executable, "-m", "benchmarks.peers.mapped_weights", *words], TIMEOUT_SECONDS)
     budget = f"device.memory={int(arguments.limit * BUDGET_SHARE) // 10**6}MB"
     ours = ["model=gpt3_xl", *sizes(1, 256, arguments.steps + 1, "adafactor"), budget]
 
@@ -101,6 +107,8 @@ def under_one_limit(trainer: Trainer, arguments: argparse.Namespace) -> dict[str
         "mapped weights, SGD": mapped(),
         "mapped weights, SGD, recomputed": mapped("--recompute"),
     }
+    if "fp32" in precisions:
+        sides["mapped fp32 weights, SGD"] = mapped("--precision", "fp32", "--recompute")
     if arguments.adafactor:
         sides["mapped weights, Adafactor"] = mapped("--optimizer", "adafactor", "--recompute")
     runs, problems = comparison.in_turn(sides, arguments.rounds)

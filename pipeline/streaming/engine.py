@@ -11,7 +11,7 @@ there: the backward pass then commits gradients alone, and a third pass updates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
@@ -37,6 +37,7 @@ from pipeline.streaming.learning import Learner
 from pipeline.streaming.parts import Parts, Tensors, embedding_gradients
 from pipeline.streaming.step import NotFinite, Run, StepDisplay, StepResult, StopAsked
 from pipeline.streaming.timeline import Timeline
+from pipeline.streaming.validation import Validation
 
 
 class StepEngine:
@@ -65,6 +66,7 @@ class StepEngine:
         self._layouts, self._device = layouts, device
         self._spilled_layers = spilled_layers
         self._modules = Parts(model, train, device)
+        self.validation = Validation(holder, self._modules, device)
         self._learner = Learner(holder, layouts, train, timeline)
         self.parts = part_names(model)
         self._kept_names = set(self.parts[1:-1][model.layers - kept_layers :])
@@ -233,47 +235,6 @@ class StepEngine:
             self.holder.release(part, "gradient")
             self.holder.commit(part, ("weights", "state"), run.journal("update", part))
             self._stop_if_asked()
-
-    def loss(self, batches: Iterable[Tensor]) -> float:
-        """Mean loss in nats per token over batches (any, sequence_length + 1), nothing learned.
-
-        As many batches pass the model together as a step has tokens.
-        """
-        total, sequences = 0.0, 0
-        for group in self._grouped(batches):
-            for tokens_bs, loss in zip(group, self._group_loss(group), strict=True):
-                total += loss * len(tokens_bs)
-                sequences += len(tokens_bs)
-        return total / sequences
-
-    def _grouped(self, batches: Iterable[Tensor]) -> Iterable[list[Tensor]]:
-        group: list[Tensor] = []
-        for tokens_bs in batches:
-            if group and sum(map(len, [*group, tokens_bs])) > self.train.global_batch:
-                yield group
-                group = []
-            group.append(tokens_bs.to(self._device))
-        if group:
-            yield group
-
-    def _group_loss(self, group: list[Tensor]) -> list[float]:
-        inputs: list[Tensor] = []
-        for part, after in zip(self.parts[:-1], self.parts[1:], strict=True):
-            weights = self._fetch(part, "weights", read_only=True)
-            self.holder.prefetch(after, "weights")
-            if part == EMBEDDING:
-                inputs = self._modules.embed(weights, [tokens[:, :-1] for tokens in group])
-            else:
-                inputs = self._modules.forward(part, weights, inputs)
-            weights = {}
-            self.holder.release(part, "weights")
-        weights = self._fetch(HEAD, "weights", read_only=True)
-        tied_vd = self._fetch(EMBEDDING, "weights", read_only=True)[TIED] if self._tied else None
-        losses = self._modules.head_loss(weights, tied_vd, inputs, [t[:, 1:] for t in group])
-        self.holder.release(HEAD, "weights")
-        if self._tied:
-            self.holder.release(EMBEDDING, "weights")
-        return losses
 
     # Small things
 

@@ -23,7 +23,7 @@ class Parts:
     """The three kinds of part, each one module that takes any weights of its kind."""
 
     def __init__(self, model: ModelConfig, train: TrainConfig, device: torch.device) -> None:
-        self._train, self._device = train, device
+        self.model, self.train, self._device = model, train, device
         self._layer = part_template(model, layer_name(0))
         self._ends = {part: part_template(model, part) for part in (EMBEDDING, HEAD)}
         self._empty = {
@@ -155,7 +155,7 @@ class Parts:
 
     def _computed(self, weight: Tensor) -> Tensor:
         """The weight in the type that it is computed with."""
-        return weight.float() if self._train.precision is Precision.fp32 else weight
+        return weight.float() if self.train.precision is Precision.fp32 else weight
 
     def _named(self, part: str, module: nn.Module, gradients: Sequence[Tensor]) -> Tensors:
         names = [name for name, _ in module.named_parameters(prefix=part)]
@@ -164,14 +164,14 @@ class Parts:
     def _summed(self, sums: list[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
         """Add a micro-batch's gradients; the sum of several is fp32."""
         if not sums:
-            single = self._train.micro_batch == self._train.global_batch
+            single = self.train.micro_batch == self.train.global_batch
             return list(gradients) if single else [gradient.float() for gradient in gradients]
         for summed, gradient in zip(sums, gradients, strict=True):
             summed.add_(gradient)
         return sums
 
     def _autocast(self) -> torch.autocast:
-        bf16 = self._train.precision is Precision.bf16
+        bf16 = self.train.precision is Precision.bf16
         return torch.autocast(self._device.type, torch.bfloat16, enabled=bf16)
 
 

@@ -135,7 +135,7 @@ class Resident:
 
     def loss(self, batches: Iterable[Tensor]) -> float:
         """Mean over all tokens, each batch weighted by its sequences."""
-        return self._engine.loss(batches)
+        return self._engine.validation.loss(batches)
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint."""
@@ -232,7 +232,7 @@ class Streaming:
 
     def loss(self, batches: Iterable[Tensor]) -> float:
         """Mean over all tokens, each batch weighted by its sequences."""
-        return self._engine.loss(batches)
+        return self._engine.validation.loss(batches)
 
     def save(self, progress: Progress) -> None:
         """Wait for the last commits; the next one says how long the run has trained."""
