@@ -161,8 +161,7 @@ class StepEngine:
                 if part == EMBEDDING:
                     inputs = self._modules.embed(weights, run.tokens)
                 elif part in self._kept_names:
-                    kept = self._kept[part] = self._modules.forward_kept(part, weights, inputs)
-                    inputs = [output.detach() for output in kept.outputs]
+                    inputs, self._kept[part] = self._modules.forward_kept(part, weights, inputs)
                 else:
                     activations.put(part, inputs)
                     inputs = self._modules.forward(part, weights, inputs)

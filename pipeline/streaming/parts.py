@@ -40,14 +40,15 @@ class Parts:
         with self._bound(part, weights) as module, torch.no_grad(), self._autocast():
             return [module(x_btd) for x_btd in inputs]
 
-    def forward_kept(self, part: str, weights: Tensors, inputs: Sequence[Tensor]) -> KeptGraph:
-        """The same with its graph, so that the backward pass need not compute it again."""
-        leaves = [x_btd.detach().requires_grad_() for x_btd in inputs]
-        with self._bound(part, weights) as module:
-            kept = KeptGraph(list(module.parameters()), leaves)
-            with kept.without_weights(), self._autocast():
-                kept.outputs = [module(x_btd) for x_btd in leaves]
-        return kept
+    def forward_kept(
+        self, part: str, weights: Tensors, inputs: Sequence[Tensor]
+    ) -> tuple[list[Tensor], KeptGraph]:
+        """The same, and the graph, so that the backward pass need not compute it again."""
+        with self._bound(part, weights) as module, self._autocast():
+            kept = KeptGraph(module)
+            outputs = [kept.forward(x_btd) for x_btd in inputs]
+            kept.let_go_of_weights()
+        return outputs, kept
 
     def backward(
         self, part: str, weights: Tensors, inputs: list[Tensor], gradients: list[Tensor]
@@ -75,10 +76,9 @@ class Parts:
         """The gradients of a layer whose graph was kept, given the weights of the forward pass."""
         input_gradients: list[Tensor] = []
         sums: list[Tensor] = []
-        with self._bound(part, weights) as module, kept.with_weights(list(module.parameters())):
-            while kept.outputs:
-                targets = [kept.inputs.pop(0), *kept.parameters]
-                found = torch.autograd.grad(kept.outputs.pop(0), targets, gradients.pop(0))
+        with self._bound(part, weights) as module, kept.given(list(module.parameters())):
+            while gradients:
+                found = kept.backward(gradients.pop(0))
                 input_gradients.append(found[0])
                 sums = self._summed(sums, found[1:])
             return input_gradients, self._named(part, module, sums)
