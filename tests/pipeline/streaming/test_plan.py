@@ -135,7 +135,7 @@ def test_activations_that_memory_has_no_room_for_go_to_disk_and_the_plan_says_so
 
 def test_spare_memory_keeps_the_topmost_layers() -> None:
     few, many = planned(2, "model=gpt3_xl"), planned(12, "model=gpt3_xl")
-    assert few.kept_layers < 6
+    assert 0 < few.kept_layers < 12
     assert many.kept_layers == 24
     assert "topmost 24 layers are not computed again" in " ".join(many.lines())
 
