@@ -109,7 +109,7 @@ class _Kept:
         if number == len(self._storages):
             # Held until all are moved, so that no other tensor comes to lie at the same address.
             self._storages.append(storage)
-        offset = saved.storage_offset()
+        offset = int(saved.storage_offset())
         return _View(number, False, saved.dtype, offset, saved.size(), saved.stride())
 
     def unpack(self, view: _View) -> Tensor:
