@@ -24,6 +24,9 @@ from pipeline.machine import give_back_free_memory
 ALIGNMENT = 64
 """Bytes, as torch aligns tensors: a product's last bit may depend on it."""
 
+LARGE_BYTES = 2**24
+"""Of a block; the gaps that smaller ones leave are not worth the time that giving back takes."""
+
 
 class _View(NamedTuple):
     """A tensor of the memory ``number``: a weight's, or of what is kept; ``offset`` in elements."""
@@ -128,7 +131,8 @@ class _Kept:
         for piece, storage in zip(self._moved, self._storages, strict=True):
             piece[: storage.nbytes()].copy_(torch.empty_like(piece[:0]).set_(storage))
         self._storages.clear()
-        give_back_free_memory()
+        if block.nbytes >= LARGE_BYTES:
+            give_back_free_memory()
 
 
 def _let_go(tensor: Tensor) -> None:
