@@ -1,40 +1,88 @@
-"""A training step as data: what each layer of a transformer holds and computes, in closed form.
+"""A training step as data: layers, and the operators that each runs forward and backward.
 
-Counts are exact: parameters are those that ``transformers`` builds, FLOPs are those of the
-matrix products (one multiply-add is two FLOPs) of a forward pass; a backward pass takes twice
-as many. A decoder's token attends to the tokens before it, so the attention products are
-counted for that half of the square; an encoder's (``bert``) for all of it. Softmax, LayerNorm,
-GELU and the look-up of embeddings are not counted.
+A graph counts one sequence; a batch is a multiple of it. It comes from the closed forms of
+:mod:`wse.transformer`, or from a file: :meth:`Graph.from_json` reads what
+``pipeline.capture`` wrote of a PyTorch model, and needs no PyTorch for it.
+
+One multiply-add is two FLOPs, and FLOPs are those of matrix products alone. An operator of
+vectors (LayerNorm, softmax, a residual) counts the elements that it reads and writes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
+from typing import Any
 
 from wse.errors import PlanError
 
+FORMAT = 1
+
+
+class OperatorKind(str, Enum):
+    """What an operator does, as far as its time on a fabric depends on it.
+
+    The three products of a linear layer differ in what streams and what is summed over: forward
+    and input gradient multiply activations with weights, the weight gradient multiplies two
+    activations and sums over tokens. ``attention`` is a product of two activations of one head.
+    ``unknown`` is what a capture could not place: it is counted, and no time is known for it.
+    """
+
+    linear = "linear"
+    input_gradient = "input_gradient"
+    weight_gradient = "weight_gradient"
+    attention = "attention"
+    softmax = "softmax"
+    normalization = "normalization"
+    activation = "activation"
+    elementwise = "elementwise"
+    embedding = "embedding"
+    cross_entropy = "cross_entropy"
+    unknown = "unknown"
+
+
+PRODUCTS = (
+    OperatorKind.linear,
+    OperatorKind.input_gradient,
+    OperatorKind.weight_gradient,
+    OperatorKind.attention,
+)
+
 
 @dataclass(frozen=True)
-class Shape:
-    """The sizes of a transformer, and the length in tokens of the sequences it trains on.
+class Operator:
+    """One operator on one sequence.
 
-    ``family`` is ``gpt2`` (also GPT-3 and Cerebras-GPT), ``gptj``, ``gptneox`` or ``bert``;
-    ``positions`` counts learned positions and matters to ``gpt2`` and ``bert`` only.
+    A product is ``count`` products of (``rows``, ``inner``) with (``inner``, ``columns``), of
+    which the share ``visible`` is needed (half of the square under a causal mask). Rows of
+    ``linear`` are tokens, inner and columns its input and output features; an
+    ``input_gradient`` has them the other way round; of a ``weight_gradient`` the inner dimension
+    is tokens. ``elements`` are those written, for other operators than products as well;
+    ``parameters`` are those read from the layer's weights.
     """
 
     name: str
-    family: str
-    layers: int
-    hidden: int
-    heads: int
-    feed_forward: int
-    vocabulary: int
-    positions: int
-    sequence_length: int
+    kind: OperatorKind
+    elements: int
+    parameters: int = 0
+    count: int = 1
+    rows: int = 0
+    inner: int = 0
+    columns: int = 0
+    visible: float = 1.0
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of the matrix products of one sequence."""
+        if self.kind not in PRODUCTS:
+            return 0.0
+        return 2.0 * self.count * self.rows * self.inner * self.columns * self.visible
 
 
-class Kind(Enum):
+class LayerKind(str, Enum):
     """What a streamed layer is."""
 
     embedding = "embedding"
@@ -44,132 +92,130 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it streams; FLOPs are of a forward pass over one token.
+    """One layer as it streams, with how many equal ones follow each other.
 
-    ``matrix_parameters`` are those that are multiplied with every token; ``outputs`` counts the
-    features that these products write for one token.
+    ``input_elements`` is what it receives of one sequence, at the boundary that recomputation
+    starts from; ``saved_elements`` what its backward pass needs of its forward, its input
+    included; ``widest_elements`` its largest tensor.
     """
 
-    kind: Kind
+    name: str
+    kind: LayerKind
+    count: int
     parameters: int
-    matrix_parameters: int
-    outputs: int
-    forward_flops_per_token: float
+    input_elements: int
+    saved_elements: int
+    widest_elements: int
+    forward: tuple[Operator, ...]
+    backward: tuple[Operator, ...]
+
+    @property
+    def forward_flops(self) -> float:
+        """FLOPs of the forward pass of one sequence through one of the layers."""
+        return sum(operator.flops for operator in self.forward)
+
+    @property
+    def backward_flops(self) -> float:
+        """FLOPs of the backward pass of one sequence through one of the layers."""
+        return sum(operator.flops for operator in self.backward)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A training step: ``embedding``, then ``shape.layers`` equal blocks, then ``head``."""
+    """The step of one sequence of ``sequence_length`` tokens: layers in the order of a forward pass.
 
-    shape: Shape
-    embedding: Layer
-    block: Layer
-    head: Layer
+    ``hidden`` is the width of what passes from block to block.
+    """
 
-    @property
-    def counted_layers(self) -> tuple[tuple[Layer, int], ...]:
-        """Each kind of layer with how often it occurs, in the order of a forward pass."""
-        return (self.embedding, 1), (self.block, self.shape.layers), (self.head, 1)
+    name: str
+    family: str
+    sequence_length: int
+    hidden: int
+    layers: tuple[Layer, ...]
 
     @property
     def parameters(self) -> int:
-        """Parameters of the model; a tied table counts once."""
-        return sum(layer.parameters * count for layer, count in self.counted_layers)
+        """Parameters of the model; a table that is tied to the head counts once."""
+        return sum(layer.parameters * layer.count for layer in self.layers)
+
+    @property
+    def streamed_layers(self) -> int:
+        """How many layers stream in a forward pass, the ends included."""
+        return sum(layer.count for layer in self.layers)
+
+    @property
+    def blocks(self) -> int:
+        """How many layers are blocks."""
+        return sum(layer.count for layer in self.layers if layer.kind is LayerKind.block)
 
     @property
     def model_flops_per_token(self) -> float:
         """FLOPs of forward and backward without recomputation, the FLOPs of MFU."""
-        forward = sum(layer.forward_flops_per_token * n for layer, n in self.counted_layers)
-        return 3.0 * forward
+        flops = sum((x.forward_flops + x.backward_flops) * x.count for x in self.layers)
+        return flops / self.sequence_length
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Operators that could not be placed, by name, with how often they occur."""
+        found: dict[str, int] = {}
+        for layer, operator in self.operators():
+            if operator.kind is OperatorKind.unknown:
+                found[operator.name] = found.get(operator.name, 0) + layer.count * operator.count
+        return found
+
+    def operators(self) -> Iterator[tuple[Layer, Operator]]:
+        """Every operator with its layer, forward before backward."""
+        for layer in self.layers:
+            for operator in (*layer.forward, *layer.backward):
+                yield layer, operator
+
+    def to_json(self) -> str:
+        """The graph as a file that :meth:`from_json` reads."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "graph") -> Graph:
+        """Read a graph; raise :class:`PlanError` naming ``where`` and what is wrong in it."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise PlanError(f"{where}: not JSON ({error})") from None
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise PlanError(f"{where}: format is not {FORMAT}; capture the model again")
+        try:
+            layers = tuple(_layer(value) for value in values.pop("layers"))
+            graph = cls(layers=layers, **values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PlanError(f"{where}: not a graph of a training step ({error})") from None
+        _check(graph, where)
+        return graph
 
 
-@dataclass(frozen=True)
-class _Traits:
-    """What tells the families apart: LayerNorms in a block, biases, residuals and ends."""
-
-    block_norms: int
-    attention_biases: bool
-    sequential: bool
-    learned_positions: bool
-    tied_head: bool
-    head_bias: bool
-    causal: bool = True
-
-
-_TRAITS = {
-    "gpt2": _Traits(2, True, True, True, True, False),
-    "gptj": _Traits(1, False, False, False, False, True),
-    "gptneox": _Traits(2, True, False, False, False, False),
-    "bert": _Traits(2, True, True, True, False, False, causal=False),
-}
-
-
-def training_graph(shape: Shape) -> Graph:
-    """Build the training step of ``shape``; raise :class:`PlanError` naming a wrong field."""
-    _check(shape)
-    return Graph(shape, _embedding(shape), _block(shape), _head(shape))
-
-
-def is_sequential(shape: Shape) -> bool:
-    """Whether a block adds to the residual twice, attention first; else both at once."""
-    return _TRAITS[shape.family].sequential
-
-
-def _check(shape: Shape) -> None:
-    if shape.family not in _TRAITS:
-        raise PlanError(f"model.family: {shape.family!r} is none of {', '.join(_TRAITS)}")
-    for field in fields(shape):
-        value = getattr(shape, field.name)
-        if field.name not in ("name", "family") and value < 1:
-            where = "partition" if field.name == "sequence_length" else "model"
-            raise PlanError(f"{where}.{field.name}: {value} is not a positive number")
-    if shape.hidden % shape.heads:
-        raise PlanError(f"model.heads: {shape.heads} does not divide model.hidden, {shape.hidden}")
-    if shape.sequence_length > shape.positions:
-        raise PlanError(
-            f"partition.sequence_length: {shape.sequence_length} is more than the "
-            f"{shape.positions} positions of {shape.name}; raise model.positions to plan it"
+def _layer(values: dict[str, Any]) -> Layer:
+    passes = {
+        side: tuple(
+            Operator(**one | {"kind": OperatorKind(one["kind"])}) for one in values.pop(side)
         )
+        for side in ("forward", "backward")
+    }
+    return Layer(**values | {"kind": LayerKind(values["kind"])} | passes)
 
 
-def _embedding(shape: Shape) -> Layer:
-    """The look-up; a table that is tied to the head streams with the head."""
-    traits = _TRAITS[shape.family]
-    rows = 0 if traits.tied_head else shape.vocabulary
-    if traits.learned_positions:
-        rows += shape.positions
-    if shape.family == "bert":
-        rows += 2 + 2  # two segments; weight and bias of the LayerNorm behind the look-up
-    return Layer(Kind.embedding, rows * shape.hidden, 0, 0, 0.0)
-
-
-def _block(shape: Shape) -> Layer:
-    """Query, key, value and output projections, the feed-forward's two, and attention itself."""
-    traits = _TRAITS[shape.family]
-    hidden, inner = shape.hidden, shape.feed_forward
-    matrices = 4 * hidden * hidden + 2 * hidden * inner
-    biases = (4 * hidden if traits.attention_biases else 0) + inner + hidden
-    attended = shape.sequence_length / (2 if traits.causal else 1)
-    return Layer(
-        kind=Kind.block,
-        parameters=matrices + biases + 2 * hidden * traits.block_norms,
-        matrix_parameters=matrices,
-        outputs=5 * hidden + inner,
-        forward_flops_per_token=2.0 * matrices + 4.0 * attended * hidden,
-    )
-
-
-def _head(shape: Shape) -> Layer:
-    """The last LayerNorm and the products with the vocabulary; BERT's pooler has no product."""
-    if shape.family == "bert":
-        # The pooler sees one token of a sequence: its FLOPs are left out.
-        return Layer(Kind.head, shape.hidden * (shape.hidden + 1), 0, 0, 0.0)
-    matrix = shape.vocabulary * shape.hidden
-    bias = shape.vocabulary if _TRAITS[shape.family].head_bias else 0
-    return Layer(
-        kind=Kind.head,
-        parameters=matrix + bias + 2 * shape.hidden,
-        matrix_parameters=matrix,
-        outputs=shape.vocabulary,
-        forward_flops_per_token=2.0 * matrix,
-    )
+def _check(graph: Graph, where: str) -> None:
+    """Refuse counts that are no counts: negative, not finite, or no layer at all."""
+    if not graph.layers:
+        raise PlanError(f"{where}: layers: there is none; a training step has at least one")
+    things: list[tuple[str, Any]] = [("graph", graph)]
+    for layer in graph.layers:
+        things.append((f"layers.{layer.name}", layer))
+        things += [
+            (f"layers.{layer.name}.{one.name}", one) for one in (*layer.forward, *layer.backward)
+        ]
+    for name, thing in things:
+        for field in fields(thing):
+            value = getattr(thing, field.name)
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+                raise PlanError(f"{where}: {name}.{field.name}: {value} is not a count")
+    for name in ("sequence_length", "hidden"):
+        if getattr(graph, name) < 1:
+            raise PlanError(f"{where}: {name}: {getattr(graph, name)} is not a positive number")
