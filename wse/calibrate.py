@@ -1,10 +1,12 @@
-"""Fits the model's constants to published training rates, and shows what they leave over.
+"""Fits the model's constants to published training rates.
 
     python -m wse.calibrate            fit, and print the constants and every row's error
     python -m wse.calibrate --write    also renew wse/validation/calibration.json
 
-Two constants are fitted, by least squares of the relative error of the step time. Each row is
-also predicted from a fit to the other rows; the range of those errors is the band of every plan.
+Two constants are fitted to the rows of the software that plans stand for, by least squares of the
+relative error of the step time. Each row is also predicted from a fit to the other rows; the
+range of those errors is the band of every plan. Of each older release there is one row: the
+achieved rate is fitted to it, the fixed cost is kept.
 """
 
 from __future__ import annotations
@@ -15,138 +17,127 @@ from dataclasses import replace
 
 import numpy as np
 
-from wse.calibration import CALIBRATION_FILE, Calibration, committed
-from wse.choice import Choice, best_choice
+from wse.calibration import CALIBRATION_FILE, Calibration, Calibrations, calibrated_wafer
+from wse.choice import best_step
 from wse.errors import PlanError
-from wse.graph import training_graph
 from wse.hardware import Wafer
-from wse.mapping import layouts
-from wse.memory import intervals, largest_micro_batch
-from wse.validation import MicroBatchRow, TrainingRow, micro_batch_rows, training_rows
+from wse.step import Setup, Step, step
+from wse.transformer import training_graph
+from wse.validation import TrainingRow, training_rows
 
-RELEASE = "HPEC'24 (release not stated) and R2.0.3"
-MAXIMUM_ROUNDS = 50
-
-
-def fit(rows: Sequence[TrainingRow], start: Calibration) -> Calibration:
-    """Fit both constants to ``rows``, whose layouts and micro-batches depend on them in turn."""
-    calibration = start
-    for _ in range(MAXIMUM_ROUNDS):
-        compute, fixed = _corrections(rows, calibration)
-        calibration = replace(
-            calibration,
-            compute_efficiency=calibration.compute_efficiency / compute,
-            fixed_seconds_per_layer=calibration.fixed_seconds_per_layer * fixed,
-        )
-        if max(abs(compute - 1), abs(fixed - 1)) < 1e-12:
-            return calibration
-    raise PlanError(f"the fit did not settle in {MAXIMUM_ROUNDS} rounds; are the rows consistent?")
+RELEASE = "R2.0"
+START = Calibration(RELEASE, 0.8, 0.003, 1.0, 1.0)
+MAXIMUM_ROUNDS = 40
+SMALL = 1e-3
 
 
-def _corrections(rows: Sequence[TrainingRow], calibration: Calibration) -> tuple[float, float]:
-    """Factors on compute and fixed seconds that fit ``rows`` best while all else stays."""
-    parts, rests = [], []
-    for row in rows:
-        choice = choose(row, calibration)
-        causes = choice.step.seconds_by_cause
-        compute, fixed = causes["compute"], causes["fixed"]
-        parts.append([compute / row.step_seconds, fixed / row.step_seconds])
-        rests.append(1 - (choice.step.seconds - compute - fixed) / row.step_seconds)
-    compute_factor, fixed_factor = np.linalg.lstsq(np.array(parts), np.array(rests))[0]
-    return float(compute_factor), float(fixed_factor)
+def setup_of(row: TrainingRow, wafer: Wafer, calibration: Calibration) -> Setup:
+    """The setup in which ``row`` was measured."""
+    return Setup(training_graph(row.shape), wafer, calibration, row.systems)
 
 
-def choose(row: TrainingRow, calibration: Calibration) -> Choice:
-    """How the model would run ``row``; systems share the batch and lose nothing by it."""
-    sequences = row.global_batch // row.systems
-    choice = best_choice(calibration.wafer, training_graph(row.shape), sequences, calibration)
-    if choice is None:
+def simulated(row: TrainingRow, wafer: Wafer, calibration: Calibration) -> Step:
+    """The step of ``row`` as the model would run it."""
+    found = best_step(setup_of(row, wafer, calibration), row.global_batch // row.systems)
+    if found is None:
         raise PlanError(f"{row.id}: the model finds no room for a row that ran")
-    return choice
+    return found
 
 
-def error(row: TrainingRow, calibration: Calibration) -> float:
+def error(row: TrainingRow, wafer: Wafer, calibration: Calibration) -> float:
     """Relative error of the simulated step time against the published one."""
-    return choose(row, calibration).step.seconds / row.step_seconds - 1
+    return simulated(row, wafer, calibration).seconds / row.step_seconds - 1
 
 
-def left_out_errors(rows: Sequence[TrainingRow], start: Calibration) -> list[float]:
-    """The error of each row when it is predicted from the others."""
-    return [error(row, fit([r for r in rows if r is not row], start)) for row in rows]
+def fit(rows: Sequence[TrainingRow], wafer: Wafer, start: Calibration = START) -> Calibration:
+    """Fit both constants to ``rows``; of ways that change with them, the best fit is taken."""
+    best, least = start, np.inf
+    current = start
+    for _ in range(MAXIMUM_ROUNDS):
+        errors, slopes = _linearized(rows, wafer, current)
+        if (squares := float(errors @ errors)) < least:
+            best, least = current, squares
+        change = np.linalg.lstsq(slopes, -errors)[0]
+        current = _changed(current, *np.clip(change, -0.5, 0.5))
+        if np.abs(change).max() < 1e-9:
+            break
+    return best
 
 
-def calibrated(rows: Sequence[TrainingRow], start: Calibration) -> Calibration:
-    """The fit to ``rows``, rounded, with the band that its left-out errors give."""
-    fitted = fit(rows, start)
-    factors = [1 / (1 + left_out) for left_out in left_out_errors(rows, start)]
-    return replace(
-        fitted,
-        release=RELEASE,
-        compute_efficiency=_rounded(fitted.compute_efficiency),
-        fixed_seconds_per_layer=_rounded(fitted.fixed_seconds_per_layer),
-        low=_rounded(min(factors)),
-        high=_rounded(max(factors)),
-    )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.5g}")
-
-
-def simulated_micro_batch(row: MicroBatchRow, wafer: Wafer) -> tuple[int, int]:
-    """The interval of the policy that ``row``'s release is held against, and what then fits.
-
-    For R1.6 that is the smallest memory; the one row of R1.7.1 suits keeping every input better.
-    """
-    graph = training_graph(row.shape)
-    interval = intervals(graph)[-1 if row.release.startswith("R1.6") else 0]
-    sizes = (largest_micro_batch(wafer, graph, layout, interval) for layout in layouts(wafer))
-    return interval, max(sizes)
-
-
-def report(calibration: Calibration) -> str:
-    """The constants, and each published row beside what the model makes of it."""
-    constants = [
-        f"release            {calibration.release}",
-        f"compute efficiency {calibration.compute_efficiency:.4f} of a PE's fp16 peak",
-        f"fixed cost         {1e3 * calibration.fixed_seconds_per_layer:.3f} ms "
-        "per layer and micro-batch",
-        f"band               {calibration.low:.3f} to {calibration.high:.3f} of the step time",
-    ]
-    return "\n".join([*constants, "", *_training_lines(calibration), "", *_micro_batch_lines()])
-
-
-def _training_lines(calibration: Calibration) -> list[str]:
-    rows = training_rows()
-    fitted = [row for row in rows if row.fitted]
-    left_out = dict(
-        zip([row.id for row in fitted], left_out_errors(fitted, calibration), strict=True)
-    )
-    lines = [
-        "step seconds, per system     release     published  simulated   error  left out  split"
-    ]
+def _linearized(
+    rows: Sequence[TrainingRow], wafer: Wafer, calibration: Calibration
+) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (rows,) and their slopes (rows, 2) by the logarithm of each constant, ways held."""
+    errors, slopes = [], []
     for row in rows:
-        choice = choose(row, calibration)
-        alone = f"{left_out[row.id]:+9.1%}" if row.id in left_out else "no fit".rjust(9)
-        lines.append(
-            f"{row.id:28} {row.release:11} {row.step_seconds:9.4f}  {choice.step.seconds:9.4f} "
-            f"{error(row, calibration):+7.1%} {alone}  {choice.micro_batch} x {choice.accumulation}"
-        )
-    return lines
+        way = simulated(row, wafer, calibration).way
+
+        def seconds(rate: float, fixed: float, row: TrainingRow = row, way=way) -> float:  # type: ignore[no-untyped-def]
+            setup = setup_of(row, wafer, _changed(calibration, rate, fixed))
+            return step(setup, way).seconds / row.step_seconds
+
+        base = seconds(0.0, 0.0)
+        errors.append(base - 1)
+        slopes.append([(seconds(*by) - base) / SMALL for by in ((SMALL, 0.0), (0.0, SMALL))])
+    return np.array(errors), np.array(slopes)
 
 
-def _micro_batch_lines() -> list[str]:
-    lines = [
-        "largest micro-batch          release     published  simulated   error  input kept of every"
-    ]
-    for row in micro_batch_rows():
-        interval, size = simulated_micro_batch(row, committed().wafer)
-        kept = "block" if interval == 1 else f"{interval} blocks"
-        lines.append(
-            f"{row.shape.name:28} {row.release:11} {row.micro_batch:9}  {size:9} "
-            f"{size / row.micro_batch - 1:+7.1%}  {kept}"
+def _changed(calibration: Calibration, slower: float, fixed: float) -> Calibration:
+    """The constants with the rate lower and the fixed cost higher by these logarithms."""
+    return replace(
+        calibration,
+        achieved_share=calibration.achieved_share * float(np.exp(-slower)),
+        fixed_seconds_per_layer=calibration.fixed_seconds_per_layer * float(np.exp(fixed)),
+    )
+
+
+def left_out_errors(rows: Sequence[TrainingRow], wafer: Wafer) -> list[float]:
+    """The error of each row when it is predicted from the others."""
+    return [error(row, wafer, fit([r for r in rows if r is not row], wafer)) for row in rows]
+
+
+def calibrated(rows: Sequence[TrainingRow], wafer: Wafer) -> Calibrations:
+    """The constants of every release, rounded, with the band of the left-out errors."""
+    fitted_rows = [row for row in rows if row.fitted]
+    factors = [1 / (1 + left_out) for left_out in left_out_errors(fitted_rows, wafer)]
+    main = _rounded(replace(fit(fitted_rows, wafer), low=min(factors), high=max(factors)))
+    older = [row for row in rows if not row.fitted]
+    releases = {RELEASE: main} | {row.release: _of_release(row, wafer, main) for row in older}
+    return Calibrations(RELEASE, wafer, releases)
+
+
+def _of_release(row: TrainingRow, wafer: Wafer, main: Calibration) -> Calibration:
+    """The main constants with the rate that the one row of an older release shows."""
+    current = replace(main, release=row.release)
+    for _ in range(MAXIMUM_ROUNDS):
+        way = simulated(row, wafer, current).way
+        base, slower = (
+            step(setup_of(row, wafer, _changed(current, by, 0.0)), way).seconds
+            for by in (0.0, SMALL)
         )
-    return lines
+        change = (row.step_seconds - base) / ((slower - base) / SMALL)
+        current = _changed(current, max(-0.5, min(0.5, change)), 0.0)
+        if abs(change) < 1e-9:
+            break
+    return _rounded(current)
+
+
+def _rounded(calibration: Calibration) -> Calibration:
+    numbers = ("achieved_share", "fixed_seconds_per_layer", "low", "high")
+    return replace(
+        calibration, **{name: float(f"{getattr(calibration, name):.5g}") for name in numbers}
+    )
+
+
+def report(made: Calibrations) -> str:
+    """The constants of each release."""
+    lines = ["release   achieved share  fixed ms per layer   band of the step time"]
+    for name, one in made.releases.items():
+        fixed = 1e3 * one.fixed_seconds_per_layer
+        lines.append(
+            f"{name:9} {one.achieved_share:14.4f}  {fixed:18.3f}   {one.low:.3f} to {one.high:.3f}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -156,10 +147,10 @@ def main() -> None:
     )
     parser.add_argument("--write", action="store_true", help=f"renew {CALIBRATION_FILE.name}")
     arguments = parser.parse_args()
-    fitted = calibrated([row for row in training_rows() if row.fitted], committed())
-    print(report(fitted))
+    made = calibrated(training_rows(), calibrated_wafer())
+    print(report(made))
     if arguments.write:
-        CALIBRATION_FILE.write_text(fitted.to_json())
+        CALIBRATION_FILE.write_text(made.to_json())
 
 
 if __name__ == "__main__":

@@ -1,28 +1,16 @@
-"""The choices behind a plan: which layout, recomputation policy and micro-batch is quickest."""
+"""The choices behind a plan: which layout, policy and micro-batch is quickest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from wse.calibration import Calibration
 from wse.errors import PlanError
-from wse.graph import Graph
 from wse.hardware import Wafer
-from wse.mapping import Layout, layouts
-from wse.memory import STORE_BYTES_PER_PARAMETER, intervals, largest_micro_batch
-from wse.schedule import Step, step
+from wse.mapping import layouts
+from wse.memory import STORE_BYTES_PER_PARAMETER, largest_micro_batch, policies
+from wse.step import Setup, Step, Way, least_seconds, step
 
-
-@dataclass(frozen=True)
-class Choice:
-    """One way to run a step, and the step it makes."""
-
-    layout: Layout
-    interval: int
-    micro_batch: int
-    accumulation: int
-    step: Step
+SAME_SECONDS = 1e-9  # equal sums of floats differ by rounding
 
 
 def share_of_one_system(wafer: Wafer, global_batch: int, systems: int) -> int:
@@ -42,29 +30,35 @@ def share_of_one_system(wafer: Wafer, global_batch: int, systems: int) -> int:
     return global_batch // systems
 
 
-def best_choice(
-    wafer: Wafer, graph: Graph, sequences: int, calibration: Calibration
-) -> Choice | None:
+def best_step(setup: Setup, sequences: int) -> Step | None:
     """The quickest way to run ``sequences`` on one system; of equals, the fewest bytes in."""
-    if STORE_BYTES_PER_PARAMETER * graph.parameters > wafer.parameter_store_bytes:
+    if STORE_BYTES_PER_PARAMETER * setup.graph.parameters > setup.wafer.parameter_store_bytes:
         return None
-    choices = _choices(wafer, graph, sequences, calibration)
-    # Equal sums of floats differ by rounding: below a nanosecond they are equal.
-    return min(
-        choices, key=lambda c: (round(c.step.seconds, 9), c.step.weights_in_bytes), default=None
-    )
+    best: Step | None = None
+    bounded = [(least_seconds(setup, way), way) for way in ways(setup, sequences)]
+    for least, way in sorted(bounded, key=lambda pair: pair[0]):
+        if best is not None and least > best.seconds + SAME_SECONDS:
+            break
+        made = step(setup, way)
+        if best is None or _better(made, best):
+            best = made
+    return best
 
 
-def _choices(
-    wafer: Wafer, graph: Graph, sequences: int, calibration: Calibration
-) -> Iterator[Choice]:
-    for layout in layouts(wafer):
-        for interval in intervals(graph):
-            largest = largest_micro_batch(wafer, graph, layout, interval)
+def _better(made: Step, than: Step) -> bool:
+    """Whether a step is quicker, or as quick with fewer bytes in."""
+    if abs(made.seconds - than.seconds) > SAME_SECONDS:
+        return made.seconds < than.seconds
+    return made.bytes.weights_in < than.bytes.weights_in
+
+
+def ways(setup: Setup, sequences: int) -> Iterator[Way]:
+    """Every way that fits: layouts, the release's policies, equal micro-batches."""
+    for layout in layouts(setup.wafer):
+        for policy in policies(setup.graph, setup.calibration.release):
+            largest = largest_micro_batch(setup.wafer, setup.graph, layout, policy)
             for size in _divisors(sequences, largest):
-                count = sequences // size
-                made = step(wafer, graph, layout, interval, size, count, calibration)
-                yield Choice(layout, interval, size, count, made)
+                yield Way(layout, policy, size, sequences // size)
 
 
 def _divisors(number: int, largest: int) -> list[int]:

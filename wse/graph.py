@@ -96,7 +96,9 @@ class Layer:
 
     ``input_elements`` is what it receives of one sequence, at the boundary that recomputation
     starts from; ``saved_elements`` what its backward pass needs of its forward, its input
-    included; ``widest_elements`` its largest tensor.
+    included; ``widest_elements`` its largest tensor. ``part_elements`` is what the largest part
+    that can be computed again by itself needs (the feed-forward of a sequential block, which
+    follows its attention); None if the layer has no such parts.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Layer:
     widest_elements: int
     forward: tuple[Operator, ...]
     backward: tuple[Operator, ...]
+    part_elements: int | None = None
 
     @property
     def forward_flops(self) -> float:
@@ -205,6 +208,9 @@ def _check(graph: Graph, where: str) -> None:
     """Refuse counts that are no counts: negative, not finite, or no layer at all."""
     if not graph.layers:
         raise PlanError(f"{where}: layers: there is none; a training step has at least one")
+    names = [layer.name for layer in graph.layers]
+    if len(set(names)) < len(names):
+        raise PlanError(f"{where}: layers: two have the same name ({', '.join(names)})")
     things: list[tuple[str, Any]] = [("graph", graph)]
     for layer in graph.layers:
         things.append((f"layers.{layer.name}", layer))

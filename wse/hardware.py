@@ -30,6 +30,10 @@ class Wafer:
     ``cores`` and the totals (``sram_bytes``, ``sram_bytes_per_second``,
     ``fabric_bytes_per_second``, ``peak_fp16_flops_per_second``) are the published ones;
     ``usable_width`` x ``usable_height`` PEs are those a program gets, and plans use them.
+    ``mixed_fmac_per_cycle_per_pe`` are multiply-adds of fp16 factors with an fp32 sum. The
+    parameter store (MemoryX) reads and writes at ``parameter_store_bytes_per_second`` in its
+    update; the tree that joins systems (SwarmX) leaves ``tree_efficiency_per_level`` of the rate
+    for each of its levels.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Wafer:
     sram_bytes_per_second: float
     fabric_bytes_per_second: float
     fp16_fmac_per_cycle_per_pe: int
+    mixed_fmac_per_cycle_per_pe: float
     peak_fp16_flops_per_second: float
     io_links: int
     io_link_bits_per_second: float
@@ -52,7 +57,10 @@ class Wafer:
     system_watts_idle: float
     system_watts_peak: float
     parameter_store_bytes: float
+    parameter_store_bytes_per_second: float
     max_systems: int
+    tree_efficiency_per_level: float
+    system_dollars: float
 
     @property
     def usable_pes(self) -> int:
@@ -98,11 +106,17 @@ def _check_sizes(wafer: Wafer) -> None:
         ("usable_height", "fabric_height"),
         ("code_bytes_per_pe", "sram_bytes_per_pe"),
         ("system_watts_idle", "system_watts_peak"),
+        ("mixed_fmac_per_cycle_per_pe", "fp16_fmac_per_cycle_per_pe"),
     )
     for part, whole in pairs:
         small, large = getattr(wafer, part), getattr(wafer, whole)
         if small > large:
             raise WaferError(f"wafer.{part}: {small:g} is more than wafer.{whole}, {large:g}")
+    if wafer.tree_efficiency_per_level > 1:
+        raise WaferError(
+            f"wafer.tree_efficiency_per_level: {wafer.tree_efficiency_per_level} is more than 1; "
+            "it is the share of the rate that is left"
+        )
     if wafer.code_bytes_per_pe == wafer.sram_bytes_per_pe:
         raise WaferError("wafer.code_bytes_per_pe: code fills the SRAM; leave room for data")
 

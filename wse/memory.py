@@ -1,73 +1,151 @@
 """What lies in the SRAM of a PE at the fullest moment of a training step.
 
-Activations are fp16. The forward pass keeps the input of every ``interval``-th block and drops
-the rest; the backward pass computes it again, which costs a second forward pass:
+Activations are fp16. A :class:`Policy` says what the forward pass keeps of every block, and what
+is computed again, for which the block's forward runs twice:
 
-- ``interval`` 1 keeps every block's input. A block is computed again while its weights are there
-  for its backward pass, so weights stream in twice per micro-batch.
-- Above 1, a group of ``interval`` blocks is first run forward again from its one kept input,
-  now keeping the inputs of its blocks, for which its weights stream in a third time. Memory is
-  smallest near ``interval`` = sqrt(blocks).
+- ``keep_all`` keeps all that the backward pass needs: nothing is computed again.
+- ``keep_inputs`` keeps every block's input; a block is computed again while its weights are
+  there for its backward pass.
+- ``groups`` keeps the input of every ``interval``-th block; a group is run forward again from
+  there, for which its weights stream in once more. Memory is smallest near the square root of
+  the blocks.
+- ``offload`` sends every block's input to the parameter store and fetches it for the backward
+  pass; two are on the wafer at a time (release 2.0).
 
-Weights and gradients pass through and are never kept. Attention is computed a row of its matrix
-at a time, LayerNorm's output again where it is needed. The policy is an assumption, held
-against published micro-batches by ``python -m wse.calibrate``.
+Attention is computed a row of its matrix at a time, LayerNorm's output again where it is
+needed. Two layers' weights, in fp16, are on the wafer: the one at work and the next. All of
+this is an assumption, held against published micro-batches by ``python -m wse.validation``.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from wse.graph import Graph, is_sequential
+from wse.graph import Graph, Layer, LayerKind
 from wse.hardware import Wafer
 from wse.mapping import Layout
 
 ACTIVATION_BYTES = 2  # fp16
+WEIGHT_BYTES = 2  # fp16, on the wafer
+WEIGHT_BUFFERS = 2
 
 # A parameter's fp32 value and gradient, and Adam's two fp32 moments.
 STORE_BYTES_PER_PARAMETER = 16
 
 
-def intervals(graph: Graph) -> tuple[int, ...]:
-    """The recomputation policies that a plan chooses from, that with fewer weight passes first."""
-    return tuple(sorted({1, round(math.sqrt(graph.shape.layers))}))
+@dataclass(frozen=True)
+class Policy:
+    """What is kept of the forward pass. ``interval`` 0 keeps all, 1 every block's input.
 
-
-def bytes_per_token(graph: Graph, layout: Layout, interval: int) -> int:
-    """Bytes of activations on a PE for each token that it holds, at the fullest moment.
-
-    That is the backward pass of a block while all kept inputs are still there, or the head, when
-    the logits (which turn into their gradient in place) stand beside the kept inputs.
+    ``in_parts``: a sequential block is computed again in two parts, so that only the larger
+    one's activations are there at a time.
     """
-    hidden = layout.slices(graph.shape.hidden)
-    kept = -(-graph.shape.layers // interval)
-    in_block = (kept + interval - 1 + block_vectors(graph)) * hidden
-    in_head = (kept + 2) * hidden + layout.slices(graph.head.outputs)
-    return ACTIVATION_BYTES * max(in_block, in_head)
+
+    name: str
+    interval: int
+    in_parts: bool = False
+    offload: bool = False
 
 
-def block_vectors(graph: Graph) -> int:
-    """Vectors of hidden size that a block's backward pass holds for a token beside its input.
+def policies(graph: Graph, release: str) -> tuple[Policy, ...]:
+    """The policies of a software release, by what its published micro-batches support.
 
-    Query, key, value and the attention's output; the residual between attention and
-    feed-forward, if the block is sequential; the feed-forward before and after its GELU; the
-    gradients of the block's output and of the widest tensor within.
+    R1.6 and R1.7.1 have one each. What release 2.0 and later choose from is an assumption; that
+    it can off-load activations is published.
     """
-    wide = -(-graph.shape.feed_forward // graph.shape.hidden)
-    residual = 1 if is_sequential(graph.shape) else 0
-    return 4 + residual + 2 * wide + 1 + max(wide, 3)
+    interval = max(1, round(math.sqrt(graph.blocks)))
+    groups = Policy("groups", interval, in_parts=True)
+    inputs = Policy("keep_inputs", 1)
+    if release.startswith("R1.6"):
+        return (groups,)
+    if release.startswith("R1.7"):
+        return (inputs,)
+    if release.startswith("R1."):
+        return (inputs, groups)
+    return (Policy("keep_all", 0), inputs, groups, Policy("offload", 1, offload=True))
 
 
-def activation_bytes(
-    wafer: Wafer, graph: Graph, layout: Layout, interval: int, sequences: int
-) -> int:
-    """SRAM of the whole wafer that a micro-batch of ``sequences`` takes, idle slots included."""
-    tokens_per_pe = layout.tokens_per_pe(sequences * graph.shape.sequence_length)
-    return bytes_per_token(graph, layout, interval) * tokens_per_pe * wafer.usable_pes
+@dataclass(frozen=True)
+class SramUse:
+    """Bytes of one PE at the fullest moment; ``moment`` says which that is."""
+
+    code: int
+    weight_buffers: int
+    kept_activations: int
+    working_set: int
+    moment: str
+
+    @property
+    def total(self) -> int:
+        """Bytes of the PE in all."""
+        return self.code + self.weight_buffers + self.kept_activations + self.working_set
 
 
-def largest_micro_batch(wafer: Wafer, graph: Graph, layout: Layout, interval: int) -> int:
-    """Sequences whose activations fit beside the code; 0 if not even one sequence does."""
-    free_bytes_per_pe = wafer.sram_bytes_per_pe - wafer.code_bytes_per_pe
-    tokens_per_pe = free_bytes_per_pe // bytes_per_token(graph, layout, interval)
-    return tokens_per_pe * layout.token_pes // graph.shape.sequence_length
+def sram_use(
+    wafer: Wafer, graph: Graph, layout: Layout, policy: Policy, sequences: int
+) -> SramUse:
+    """SRAM of a PE with a micro-batch of ``sequences``, idle slots included."""
+    tokens = layout.tokens_per_pe(sequences * graph.sequence_length)
+    kept, moments = _features_per_token(graph, layout, policy)
+    moment = max(moments, key=lambda name: moments[name])
+    return SramUse(
+        code=wafer.code_bytes_per_pe,
+        weight_buffers=weight_buffer_bytes(wafer, graph),
+        kept_activations=math.ceil(ACTIVATION_BYTES * kept * tokens),
+        working_set=math.ceil(ACTIVATION_BYTES * moments[moment] * tokens),
+        moment=moment,
+    )
+
+
+def largest_micro_batch(wafer: Wafer, graph: Graph, layout: Layout, policy: Policy) -> int:
+    """Sequences that fit beside code and weights; 0 if not even one does."""
+    free = wafer.sram_bytes_per_pe - wafer.code_bytes_per_pe - weight_buffer_bytes(wafer, graph)
+    kept, moments = _features_per_token(graph, layout, policy)
+    tokens = math.floor(free / (ACTIVATION_BYTES * (kept + max(moments.values()))))
+    return max(0, tokens) * layout.token_pes // graph.sequence_length
+
+
+def weight_buffer_bytes(wafer: Wafer, graph: Graph) -> int:
+    """Bytes of a PE for the largest layer's weights, twice."""
+    largest = max(layer.parameters for layer in graph.layers)
+    return math.ceil(WEIGHT_BUFFERS * WEIGHT_BYTES * largest / wafer.usable_pes)
+
+
+def _features_per_token(
+    graph: Graph, layout: Layout, policy: Policy
+) -> tuple[float, dict[str, float]]:
+    """Features of a token that a PE keeps all the time, and those of each moment beside them.
+
+    The moments: the backward pass of a block while all that was kept is still there, and the
+    head, whose logits turn into their gradient in place.
+    """
+    blocks = [layer for layer in graph.layers if layer.kind is LayerKind.block]
+    largest = max(blocks, key=lambda layer: layer.saved_elements)
+    moments = {
+        layer.name: 2 * _held(graph, layout, layer.input_elements)
+        + layout.slices(-(-layer.widest_elements // graph.sequence_length))
+        for layer in graph.layers
+        if layer.kind is LayerKind.head
+    }
+    if policy.interval == 0:
+        kept = sum(_held(graph, layout, block.saved_elements) * block.count for block in blocks)
+        return kept, moments | {"block": _gradients(graph, layout, largest)}
+    boundary = _held(graph, layout, largest.input_elements)
+    kept_inputs = 2 if policy.offload else -(-graph.blocks // policy.interval)
+    again = largest.saved_elements - largest.input_elements
+    if policy.in_parts and largest.part_elements is not None:
+        again = largest.part_elements
+    in_block = (policy.interval - 1) * boundary + _held(graph, layout, again)
+    moments["block"] = in_block + _gradients(graph, layout, largest)
+    return kept_inputs * boundary, moments
+
+
+def _gradients(graph: Graph, layout: Layout, block: Layer) -> float:
+    """The gradients of the block's output and of its widest tensor."""
+    return _held(graph, layout, block.input_elements + block.widest_elements)
+
+
+def _held(graph: Graph, layout: Layout, elements: int) -> float:
+    """Features of a token that a PE holds of tensors of ``elements``, dealt out as the hidden."""
+    return layout.slices(graph.hidden) * elements / (graph.sequence_length * graph.hidden)

@@ -140,6 +140,7 @@ def _block(shape: Shape) -> Layer:
         widest_elements=tokens * max(3 * hidden, inner),
         forward=(*projections, *attention, *vectors),
         backward=(*_backward_products([*projections, *attention]), *vectors),
+        part_elements=tokens * (hidden + 2 * inner) if traits.sequential else None,
     )
 
 
@@ -150,7 +151,7 @@ def _saved_per_token(shape: Shape) -> int:
     attention's matrix are computed again from these.
     """
     residual = 1 if _TRAITS[shape.family].sequential else 0
-    return (1 + 4 + residual) * shape.hidden + 2 * shape.feed_forward
+    return (5 + residual) * shape.hidden + 2 * shape.feed_forward
 
 
 def _head(shape: Shape) -> Layer:

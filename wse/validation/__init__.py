@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wse.graph import Shape
+from wse.transformer import Shape
 
 _FOLDER = Path(__file__).parent
 _SIZES = (
