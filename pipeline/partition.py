@@ -2,29 +2,29 @@
 
     python -m pipeline.partition model=gptneox_20b wafer=wse2
 
-writes ``results/RUN/partition.json`` and shows it as a table. Every number is simulated; the
+writes ``results/RUN/partition.json`` and shows it on one screen. Every number is simulated; the
 model behind them is explained in ``docs/wafer_model.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.cli import stage_main
 from pipeline.config import CONF_DIR
 from pipeline.files import write_json
 from pipeline.job import Job
-from pipeline.reporting import humane
+from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import ModelConfig, PartitionConfig, PartitionSlice
-from wse.graph import Shape
+from wse.cost import Prices
+from wse.graph import Graph
 from wse.hardware import Wafer
-from wse.plan import plan
+from wse.plan import Request, plan
+from wse.transformer import Shape, training_graph
 
 
 def run(job: Job[PartitionSlice]) -> None:
@@ -46,14 +46,33 @@ def plan_model(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
     that is wrong.
     """
     others = {name: other for name, other in known_wafers().items() if name != wafer.name}
-    return plan(
-        shape_of(model, partition), wafer, partition.global_batch, partition.systems, others
-    ).to_dict()
+
+    def at_length(length: int) -> Graph:
+        return training_graph(shape_of(model, partition, length))
+
+    return plan(request_of(model, wafer, partition), others, at_length).to_dict()
 
 
-def shape_of(model: ModelConfig, partition: PartitionConfig) -> Shape:
+def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> Request:
+    """What the simulator is asked for."""
+    prices = partition.prices
+    return Request(
+        graph=training_graph(shape_of(model, partition)),
+        wafer=wafer,
+        global_batch=partition.global_batch,
+        systems=partition.systems,
+        release=partition.release,
+        sparsity=partition.sparsity,
+        run_tokens=partition.run_tokens,
+        prices=Prices(
+            prices.dollars_per_kwh, prices.power_usage_effectiveness, prices.years_of_service
+        ),
+    )
+
+
+def shape_of(model: ModelConfig, partition: PartitionConfig, length: int | None = None) -> Shape:
     """``model`` as the simulator takes it; sequences of all its positions if none are set."""
-    length = partition.sequence_length
+    length = length or partition.sequence_length
     return Shape(
         name=model.name,
         family=model.family.value,
@@ -75,59 +94,6 @@ def known_wafers() -> dict[str, Wafer]:
         path.stem: cast(Wafer, OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.load(path))))
         for path in sorted((CONF_DIR / "wafer").glob("*.yaml"))
     }
-
-
-def plan_table(plan: Mapping[str, Any], wafer: Wafer) -> Table:
-    """The plan on one screen, its headline first."""
-    table = Table(
-        title=f"{plan['model']} on {plan['wafer']}, simulated",
-        caption="simulated from closed forms: docs/wafer_model.md",
-        show_header=False,
-    )
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in _lines(plan, wafer):
-        table.add_row(name, value)
-    return table
-
-
-def _lines(plan: Mapping[str, Any], wafer: Wafer) -> Iterator[tuple[str, str]]:
-    if plan["fits"]:
-        yield from _speed(plan, wafer)
-    else:
-        yield "step time", "none: a single sequence does not fit"
-        yield "what would fit", "\n".join(plan["would_fit"]) or "nothing that was tried"
-    memory = plan["bytes"]
-    used, capacity = memory["activations_sram_peak"], memory["sram_capacity"]
-    sequences = f"{plan['micro_batch']} sequences" if plan["fits"] else "one sequence"
-    share = humane.percent(used / capacity)
-    yield (
-        "SRAM",
-        f"{humane.size(used)} of {humane.size(capacity)} ({share}) for {sequences}"
-        f" of {plan['sequence_length']} tokens",
-    )
-    yield "parameters", f"{humane.count(plan['parameters'])}, {plan['layers']} layers"
-    yield "calibrated to", plan["calibration"]["release"]
-
-
-def _speed(plan: Mapping[str, Any], wafer: Wafer) -> Iterator[tuple[str, str]]:
-    seconds = plan["step_seconds"]
-    low, high = (humane.duration(plan["calibration"][end] * seconds) for end in ("low", "high"))
-    yield "step time", f"{humane.duration(seconds)} (band {low} to {high})"
-    yield "tokens a second", f"{plan['tokens_per_second']:,.0f}"
-    batches = f"{plan['gradient_accumulation']} x {plan['micro_batch']} sequences"
-    yield "batch", f"{plan['global_batch']} sequences; micro-batches: {batches} on each system"
-    yield "bottleneck", plan["bottleneck"].replace("_", " ")
-    causes = plan["seconds_by_cause"].items()
-    spent = (f"{cause.replace('_', ' ')} {humane.duration(time)}" for cause, time in causes if time)
-    yield "time goes to", ", ".join(spent)
-    yield "MFU", humane.percent(plan["mfu"])
-    streamed = plan["bytes"]["weights_in"]
-    busy = humane.percent(streamed / wafer.io_bytes_per_second / seconds)
-    out = humane.size(plan["bytes"]["gradients_out"])
-    yield "streamed", f"weights in {humane.size(streamed)} (link busy {busy}), gradients out {out}"
-    energy = humane.energy(plan["joules_per_step"])
-    yield "energy", f"{energy} a step, {humane.energy(plan['joules_per_token'])} a token"
 
 
 if __name__ == "__main__":

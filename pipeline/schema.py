@@ -237,12 +237,25 @@ class EvaluateConfig:
 
 
 @dataclass
+class PricesConfig:
+    """Prices that a plan's dollars are made of: inputs, not results."""
+
+    dollars_per_kwh: float = MISSING
+    power_usage_effectiveness: float = MISSING
+    years_of_service: float = MISSING
+
+
+@dataclass
 class PartitionConfig:
     """What the plan of a training step assumes (``conf/partition/``)."""
 
     global_batch: int = MISSING
     sequence_length: int | None = None
     systems: int = 1
+    release: str | None = None
+    sparsity: float = 0.0
+    run_tokens: float | None = None
+    prices: PricesConfig = field(default_factory=PricesConfig)
 
 
 @dataclass

@@ -1,0 +1,23 @@
+"""Predicted against published, row by row, with the error of each group.
+
+    python -m wse.validation
+
+*Published* numbers are those of the sources in ``wse/validation/*.csv``, *simulated* ones are the
+model's. Nothing is measured here.
+"""
+
+from __future__ import annotations
+
+from wse.validation.table import UNEXPLAINED, lines, wafer_comparisons
+
+
+def main() -> None:
+    """Print every row."""
+    print("\n".join(lines(wafer_comparisons())))
+    print("\nUnexplained:")
+    for sentence in UNEXPLAINED:
+        print(f"- {sentence}")
+
+
+if __name__ == "__main__":
+    main()
