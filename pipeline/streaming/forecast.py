@@ -10,6 +10,7 @@ from pipeline.progress import byte_count
 from pipeline.reporting import humane
 from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.compute_cost import ComputeCost
+from pipeline.streaming.host_schedule import scheduled_seconds
 from pipeline.streaming.layout import PartLayout, part_layouts
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan
 from pipeline.streaming.simulation import Simulation
@@ -37,10 +38,12 @@ class FloorSeconds:
 class Forecast:
     """A step once memory holds what it can, predicted; bytes are of one step.
 
-    ``binds`` is ``compute``, ``update`` or ``disk``.
+    ``binds`` is ``compute``, ``update`` or ``disk``. ``scheduled_seconds`` is what the wafer's own
+    schedule makes of the step (:mod:`pipeline.streaming.host_schedule`); None for a resident run.
     """
 
     step_seconds: float
+    scheduled_seconds: float | None
     tokens_per_second: float
     seconds_to_first_step: float
     floor_seconds: FloorSeconds
@@ -84,7 +87,7 @@ def _resident(step: StepVisits, speed: MachineSpeed) -> Forecast:
     update = sum(visit.update_seconds for visit in visits)
     first = sum(initial_seconds(step.cost.layouts, speed).values())
     floor = FloorSeconds(compute, 0.0, update)
-    return _forecast(step, compute + update, first + compute + update, floor, 0, 0)
+    return _forecast(step, compute + update, None, first + compute + update, floor, 0, 0)
 
 
 def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -> Forecast:
@@ -102,18 +105,26 @@ def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -
         max(simulation.read_seconds, simulation.write_seconds),
         sum(visit.update_seconds for visit in visits),
     )
+    scheduled = scheduled_seconds(visits, simulation.moved, speed.disk)
     read, written = simulation.bytes_read, simulation.bytes_written
-    return _forecast(step, seconds, first, floor, read, written)
+    return _forecast(step, seconds, scheduled, first, floor, read, written)
 
 
 def _forecast(
-    step: StepVisits, seconds: float, first: float, floor: FloorSeconds, read: int, written: int
+    step: StepVisits,
+    seconds: float,
+    scheduled: float | None,
+    first: float,
+    floor: FloorSeconds,
+    read: int,
+    written: int,
 ) -> Forecast:
     train = step.cost.train
     processor = floor.compute + floor.update
     words = "compute" if floor.compute >= floor.update else "update"
     return Forecast(
         step_seconds=seconds,
+        scheduled_seconds=scheduled,
         tokens_per_second=train.global_batch * train.sequence_length / seconds,
         seconds_to_first_step=first,
         floor_seconds=floor,

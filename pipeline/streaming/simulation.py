@@ -28,11 +28,20 @@ class _Entry:
     written: float = 0.0
 
 
+@dataclass(frozen=True)
+class Moved:
+    """Bytes read for a visit (those asked for one visit ahead included), and written after it."""
+
+    read: int
+    written: int
+
+
 @dataclass
 class Simulation:
     """The clock, the memory and the two transfer threads; seconds, bytes.
 
-    ``read_seconds`` and ``write_seconds`` are how long either thread works.
+    ``read_seconds`` and ``write_seconds`` are how long either thread works, ``moved`` the bytes
+    of each visit.
     """
 
     sizes: dict[Key, int]
@@ -43,11 +52,13 @@ class Simulation:
     bytes_written: int = 0
     read_seconds: float = 0.0
     write_seconds: float = 0.0
+    moved: list[Moved] = field(default_factory=list)
     _reader_free: float = 0.0
     _writer_free: float = 0.0
     _entries: dict[Key, _Entry] = field(default_factory=dict)
     _copies: list[tuple[float, int]] = field(default_factory=list)
     _visit_bytes: int = 0
+    _asked_bytes: int = 0
 
     def run(self, visits: Iterable[Visit]) -> float:
         """Make the visits; return the seconds until the main thread is done with the last."""
@@ -60,6 +71,7 @@ class Simulation:
         """Count bytes and the two threads' times from here."""
         self.bytes_read = self.bytes_written = 0
         self.read_seconds = self.write_seconds = 0.0
+        self.moved = []
 
     def settle(self) -> None:
         """Wait until all commits are on the disk."""
@@ -69,8 +81,11 @@ class Simulation:
         self._visit_bytes = 0
         for key in visit.fetched:
             self._fetch(key, visit.writing_pass)
+        fetched = self._visit_bytes
+        read = self._asked_bytes + fetched
         for key in visit.asked:
             self._ask(key, visit.writing_pass)
+        self._asked_bytes = self._visit_bytes - fetched
         for key in visit.spilled:
             self._make_room(key)
             self._write(key, self.sizes[key])
@@ -80,6 +95,8 @@ class Simulation:
         written = sum(self.sizes[key] for key in visit.committed) + visit.copied_bytes
         moved = self._visit_bytes + written
         self.now += compute + moved * self.disk.compute_seconds_per_byte
+        spilled = sum(self.sizes[key] for key in visit.spilled)
+        self.moved.append(Moved(read, written + spilled))
         self._commit(visit)
         for key in visit.released:
             if key[1] == SPILLED:

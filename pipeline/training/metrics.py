@@ -27,8 +27,9 @@ def summarize(
     """The run's metrics; a resident run moves no bytes to or from a parameter store.
 
     ``seconds_to_first_step`` is null if this process found every step done. ``train_seconds``
-    counts steps and validations, those before a resume included. ``plan``, ``floor_seconds`` and
-    ``predicted_step_seconds`` were said before the run; all else is measured.
+    counts steps and validations, those before a resume included. ``plan``, ``floor_seconds``,
+    ``predicted_step_seconds`` and ``scheduled_step_seconds`` (by the wafer's own schedule) were
+    said before the run; all else is measured.
     """
     history, execution = loop.history, loop.execution
     model, train = job.config.model, job.config.train
@@ -62,6 +63,7 @@ def summarize(
         "bytes_written": execution.timeline.bytes_written,
         "plan": asdict(plan),
         "predicted_step_seconds": None if forecast is None else forecast.step_seconds,
+        "scheduled_step_seconds": None if forecast is None else forecast.scheduled_seconds,
         "floor_seconds": None if forecast is None else asdict(forecast.floor_seconds),
         "machine": machine.describe(),
         "versions": machine.versions(),
