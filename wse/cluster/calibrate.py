@@ -4,8 +4,8 @@
     python -m wse.cluster.calibrate --write    also renew wse/validation/gpu_calibration.json
 
 Four constants are fitted to all rows together, by least squares of the relative error of the step
-time. Each row is also predicted from a fit to the other rows; the range of those errors is the
-band of every plan of that era.
+time. Each row is also predicted from a fit to the other rows, and from a fit to the rows of other
+sources alone; the range of those errors is the band of every plan of that era.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from wse.cluster.block import Slice, passes
 from wse.cluster.calibration import CALIBRATION_FILE, ClusterCalibration, committed
 from wse.cluster.eras import ERAS
-from wse.cluster.step import ClusterStep, cluster_step
+from wse.cluster.search import Search, passes_of, step_in
+from wse.cluster.step import ClusterStep
 from wse.errors import PlanError
 from wse.validation.gpu_rows import GpuRow, clusters, gpu_rows
 
@@ -31,10 +31,10 @@ LONGEST_STRIDE = 0.3  # of a constant in one round
 
 def step_of(row: GpuRow, calibration: ClusterCalibration) -> ClusterStep:
     """The simulated step of ``row``, in its published layout."""
-    cluster, era, layout = clusters()[row.cluster], ERAS[row.era], row.configuration
-    part = Slice(row.shape, layout.micro_batch, layout.tensor_parallel, layout.norm_shards)
-    made = passes(part, cluster, calibration.machine(cluster, era), era)
-    return cluster_step(row.shape, cluster, era, layout, calibration, made)
+    layout = row.configuration
+    cluster, era = clusters()[row.cluster], ERAS[row.era]
+    search = Search(row.shape, cluster, era, layout.global_batch, calibration)
+    return step_in(search, layout, passes_of(search))
 
 
 def error(row: GpuRow, calibration: ClusterCalibration) -> float:
@@ -73,12 +73,23 @@ def left_out_errors(rows: Sequence[GpuRow], start: ClusterCalibration) -> list[f
     return [error(row, fit([r for r in rows if r is not row], start)) for row in rows]
 
 
+def other_source_errors(rows: Sequence[GpuRow], start: ClusterCalibration) -> list[float]:
+    """The error of each row when it is predicted from the rows of other sources.
+
+    A constant that those do not determine stays as it is in ``start``.
+    """
+    groups = dict.fromkeys(row.group for row in rows)
+    fits = {group: fit([r for r in rows if r.group != group], start) for group in groups}
+    return [error(row, fits[row.group]) for row in rows]
+
+
 def calibrated(rows: Sequence[GpuRow], start: ClusterCalibration) -> ClusterCalibration:
     """The fit to ``rows``, rounded, with the bands that its left-out errors give."""
     fitted = fit(rows, start)
     factors: dict[str, list[float]] = {}
-    for row, left_out in zip(rows, left_out_errors(rows, fitted), strict=True):
-        factors.setdefault(row.era, []).append(1 / (1 + left_out))
+    for errors in (left_out_errors(rows, fitted), other_source_errors(rows, fitted)):
+        for row, without in zip(rows, errors, strict=True):
+            factors.setdefault(row.era, []).append(1 / (1 + without))
     constants = {name: _rounded(getattr(fitted, name)) for name in CONSTANTS}
     return replace(
         fitted,
@@ -95,33 +106,45 @@ def _rounded(value: float) -> float:
 def report(calibration: ClusterCalibration) -> str:
     """The constants, and each published row beside what the model makes of it."""
     rows = gpu_rows()
-    alone = left_out_errors(rows, calibration)
     lines = [f"{name:18} {getattr(calibration, name):.4g}" for name in CONSTANTS]
     for era in calibration.low:
         low, high = calibration.low[era], calibration.high[era]
         lines.append(f"band of {era}       {low:.3f} to {high:.3f} of the step time")
+    errors = zip(
+        [error(row, calibration) for row in rows],
+        left_out_errors(rows, calibration),
+        other_source_errors(rows, calibration),
+        strict=True,
+    )
+    judged = dict(zip([row.id for row in rows], errors, strict=True))
     for group in dict.fromkeys(row.group for row in rows):
-        lines += ["", f"{group:30} published s  simulated s    error  left out"]
-        members = [(r, left) for r, left in zip(rows, alone, strict=True) if r.group == group]
-        lines += [_row_line(row, calibration, left) for row, left in members]
-        lines.append(_mean_line([(error(row, calibration), left) for row, left in members]))
+        members = [row for row in rows if row.group == group]
+        lines += ["", f"{group:30} published s  simulated s    error  left out  other source"]
+        lines += [_row_line(row, calibration, judged[row.id]) for row in members]
+        lines += _mean_lines(np.array([judged[row.id] for row in members]))
     return "\n".join(lines)
 
 
-def _row_line(row: GpuRow, calibration: ClusterCalibration, left_out: float) -> str:
+def _row_line(
+    row: GpuRow, calibration: ClusterCalibration, errors: tuple[float, float, float]
+) -> str:
+    fitted, left_out, other = errors
     simulated = step_of(row, calibration).seconds
     return (
         f"{row.id:30} {row.step_seconds:11.3f}  {simulated:11.3f}  "
-        f"{error(row, calibration):+7.1%}  {left_out:+8.1%}"
+        f"{fitted:+7.1%}  {left_out:+8.1%}  {other:+12.1%}"
     )
 
 
-def _mean_line(errors: list[tuple[float, float]]) -> str:
-    fitted, left_out = np.array(errors).T
-    return (
-        f"mean absolute error {np.abs(fitted).mean():.1%}, left out {np.abs(left_out).mean():.1%}; "
-        f"bias {fitted.mean():+.1%}, left out {left_out.mean():+.1%}"
-    )
+def _mean_lines(errors: np.ndarray) -> list[str]:
+    absolute, bias = np.abs(errors).mean(axis=0), errors.mean(axis=0)
+    return [
+        f"{name:56} {values[0]:{kind}}  {values[1]:{wide}}  {values[2]:{wider}}"
+        for name, values, kind, wide, wider in (
+            ("mean absolute error", absolute, "7.1%", "8.1%", "12.1%"),
+            ("mean error (positive: simulated too slow)", bias, "+7.1%", "+8.1%", "+12.1%"),
+        )
+    ]
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from wse.errors import PlanError
+
 
 class Recomputation(Enum):
     """What of a block is computed again in the backward pass instead of kept."""
@@ -47,6 +49,24 @@ class Configuration:
     def norm_shards(self) -> int:
         """GPUs that share LayerNorm, dropout and residuals of a sequence."""
         return self.tensor_parallel if self.sequence_parallel else 1
+
+
+def check_counts(configuration: Configuration) -> None:
+    """Raise :class:`PlanError` naming a count of ``configuration`` that is not positive."""
+    for name in _COUNTS:
+        value = getattr(configuration, name)
+        if value < 1:
+            raise PlanError(f"cluster.{name}: {value} is not a positive number")
+
+
+_COUNTS = (
+    "tensor_parallel",
+    "pipeline_parallel",
+    "interleave",
+    "data_parallel",
+    "micro_batch",
+    "accumulation",
+)
 
 
 def stage_layers(layers: int, stages: int) -> tuple[int, int]:

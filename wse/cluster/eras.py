@@ -1,4 +1,4 @@
-"""What the training software of a year could do: the same GPU went from a third of its peak to 60 %.
+"""What the training software of a year could do; it took one GPU from a third of its peak to 60 %.
 
 An era is a list of abilities, each with a mechanism in this package; how well its products run is
 fitted (``wse.cluster.calibration``). Sources: ``2021`` Narayanan et al. (arXiv 2104.04473),
@@ -74,8 +74,8 @@ ERAS = {
             zero_stages=(0, 1, 3),
             tuned_kernels=False,
             overlaps_data_parallel=True,
-            # Assumption, no row has a tensor group: half, because only products that follow or
-            # precede the traffic can hide it (arXiv 2205.05198, section 4.2.2, names the backward's).
+            # Assumption, as no row of this era has a tensor group: some of the traffic runs beside
+            # the products before or after it.
             tensor_communication_hidden=0.5,
         ),
     )

@@ -137,9 +137,7 @@ def _activations(shape: Shape, era: Era, chosen: Configuration, kept_blocks: flo
     return kept + block_activation_bytes(shape, era, *layout, Recomputation.none)
 
 
-def _states(
-    shape: Shape, chosen: Configuration, blocks: int
-) -> tuple[float, float, float, float]:
+def _states(shape: Shape, chosen: Configuration, blocks: int) -> tuple[float, float, float, float]:
     """Bytes of weights, gradients, optimizer states and gathered weights."""
     parameters = stage_parameters(shape, chosen, blocks)
     if chosen.zero_stage == 3:
