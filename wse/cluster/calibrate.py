@@ -3,7 +3,7 @@
     python -m wse.cluster.calibrate            fit, and print the constants and every row's error
     python -m wse.cluster.calibrate --write    also renew wse/validation/gpu_calibration.json
 
-Four constants are fitted to all rows together, by least squares of the relative error of the step
+Three constants are fitted to all rows together, by least squares of the relative error of the step
 time. Each row is also predicted from a fit to the other rows, and from a fit to the rows of other
 sources alone; the range of those errors is the band of every plan of that era.
 """
@@ -23,7 +23,7 @@ from wse.cluster.step import ClusterStep
 from wse.errors import PlanError
 from wse.validation.gpu_rows import GpuRow, clusters, gpu_rows
 
-CONSTANTS = ("matrix_efficiency", "startup_bytes", "kernel_share", "exposed_share")
+CONSTANTS = ("matrix_efficiency", "kernel_share", "exposed_share")
 MAXIMUM_ROUNDS = 30
 STEP = 1e-3  # of a constant, to see what it changes
 LONGEST_STRIDE = 0.3  # of a constant in one round

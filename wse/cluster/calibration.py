@@ -26,7 +26,6 @@ class ClusterCalibration:
 
     - ``matrix_efficiency``: rate of an endless product in training, of the largest that a single
       product reaches (``Cluster.matrix_share_of_peak``).
-    - ``startup_bytes``: bytes per element that a product's tile waits for, before and after.
     - ``kernel_share``: share of its bound that an attention or vector kernel reaches that is not
       tuned (``Era.tuned_kernels``).
     - ``exposed_share``: share of overlapped data-parallel traffic that is waited for all the same.
@@ -36,7 +35,6 @@ class ClusterCalibration:
     """
 
     matrix_efficiency: float
-    startup_bytes: float
     kernel_share: float
     exposed_share: float
     low: Mapping[str, float]
@@ -46,7 +44,7 @@ class ClusterCalibration:
     def machine(self, cluster: Cluster, era: Era) -> Machine:
         """A GPU of ``cluster`` as the kernels of ``era`` find it."""
         kernel_share = 1.0 if era.tuned_kernels else self.kernel_share
-        return machine(cluster, self.matrix_efficiency, kernel_share, self.startup_bytes)
+        return machine(cluster, self.matrix_efficiency, kernel_share)
 
     def to_json(self) -> str:
         """The text of ``gpu_calibration.json``."""

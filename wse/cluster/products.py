@@ -2,8 +2,8 @@
 
 A product is cut into tiles, and the reduction of a tile may be split over several
 multiprocessors; they work in waves, of which the last is partly idle. Around its reduction a
-tile waits for memory, to bring its first operands and to write its result: a number of bytes per
-element of the tile, which is fitted. No product is quicker than its matrices move through memory.
+tile waits for memory, to bring its first operands and to write its result: ``STARTUP_BYTES`` per
+element of the tile. No product is quicker than its matrices move through memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from wse.cluster.hardware import Cluster
 TILES = ((256, 128), (128, 256), (128, 128))  # those of the vendor's libraries for large products
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16)
 MOST_SPLIT_WAVES = 4
+# A 16-bit result is written, and about as much fetched before arithmetic starts. Assumption; fitted
+# with the other constants it would be 3.5.
+STARTUP_BYTES = 4
 # A kernel's launch, ramp and tail. Assumption, of the order that profilers show.
 KERNEL_SECONDS = 4e-6
 # Share of a data sheet's bandwidth that streaming kernels reach. Assumption; stream benchmarks
@@ -28,8 +31,7 @@ class Machine:
     """One GPU as its kernels find it: a cluster's GPU with the fitted constants.
 
     ``matrix_flops_per_second`` is that of an endless product, ``hbm_bytes_per_second`` what
-    kernels reach, ``kernel_share`` the share of their bound that kernels other than products
-    reach, ``startup_bytes`` what a product's tile waits for, per element.
+    kernels reach, ``kernel_share`` the share of their bound that kernels other than products reach.
     """
 
     matrix_flops_per_second: float
@@ -37,18 +39,15 @@ class Machine:
     exponentials_per_second: float
     hbm_bytes_per_second: float
     kernel_share: float
-    startup_bytes: float
 
     @property
     def startup_depth(self) -> float:
         """The wait of a tile, in steps of its reduction (2 FLOPs per element each)."""
-        seconds_per_element = self.startup_bytes / self.hbm_bytes_per_second
+        seconds_per_element = STARTUP_BYTES / self.hbm_bytes_per_second
         return seconds_per_element * self.matrix_flops_per_second / 2
 
 
-def machine(
-    cluster: Cluster, matrix_efficiency: float, kernel_share: float, startup_bytes: float
-) -> Machine:
+def machine(cluster: Cluster, matrix_efficiency: float, kernel_share: float) -> Machine:
     """A GPU of ``cluster``; ``matrix_efficiency`` is of the largest rate of a single product."""
     share = cluster.matrix_share_of_peak * matrix_efficiency
     return Machine(
@@ -57,7 +56,6 @@ def machine(
         exponentials_per_second=cluster.exponentials_per_second,
         hbm_bytes_per_second=HBM_SHARE * cluster.hbm_bytes_per_second,
         kernel_share=kernel_share,
-        startup_bytes=startup_bytes,
     )
 
 

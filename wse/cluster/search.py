@@ -24,6 +24,7 @@ from wse.cluster.step import ClusterStep, cluster_step
 from wse.errors import PlanError
 from wse.graph import Shape
 
+
 @dataclass(frozen=True)
 class ClusterChoice:
     """A layout that fits, what it keeps in memory, and the step it makes."""

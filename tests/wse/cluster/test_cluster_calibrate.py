@@ -42,7 +42,6 @@ def test_the_committed_constants_are_the_fit_to_the_rows() -> None:
 def test_the_constants_mean_what_they_can_mean() -> None:
     made = committed()
     assert 0.8 < made.matrix_efficiency <= 1  # of what single products reach
-    assert 2 < made.startup_bytes < 6  # 16-bit results written, first operands read
     assert 0.4 < made.kernel_share <= 1
     assert 0 < made.exposed_share <= 1
 
@@ -51,7 +50,7 @@ def test_the_constants_mean_what_they_can_mean() -> None:
 def test_the_mean_error_of_each_source_is_small(group: str) -> None:
     assert _mean_absolute([error(row, committed()) for row in ROWS], group) < 0.05
     assert _mean_absolute(left_out_errors(ROWS, committed()), group) < 0.05
-    assert _mean_absolute(other_source_errors(ROWS, committed()), group) < 0.15
+    assert _mean_absolute(other_source_errors(ROWS, committed()), group) < 0.05
 
 
 def test_the_band_spans_every_error_of_rows_predicted_from_others() -> None:
