@@ -166,7 +166,7 @@ def _would_fit(search: Search, gpus: int) -> Iterator[str]:
     if enough:
         yield f"cluster.gpus={enough}"
     for name, era in ERAS.items():
-        if best_cluster_choice(replace(search, era=era), gpus):
+        if era != search.era and best_cluster_choice(replace(search, era=era), gpus):
             yield f"cluster.era={name}"
     length = search.shape.sequence_length
     while length > 1:
