@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from wse.calibration import calibrated_wafer, calibration
+from wse.choice import best_step
 from wse.hardware import Wafer
-from wse.step import Setup
+from wse.step import Setup, Step
 from wse.transformer import Shape, training_graph
 
 WSE2 = calibrated_wafer()
@@ -22,6 +23,13 @@ def setup(
     density: float = 1.0,
 ) -> Setup:
     return Setup(training_graph(shape), wafer, calibration(release), systems, density)
+
+
+def best(made: Setup, batch: int = 120) -> Step:
+    """The quickest step of a batch that fits."""
+    found = best_step(made, batch)
+    assert found is not None
+    return found
 
 
 @st.composite

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,11 +154,9 @@ json_values = st.recursive(
 def test_whatever_stands_in_a_field_it_is_read_or_refused(
     path: tuple[str | int, ...], value: Any
 ) -> None:
-    try:
+    # Any error but this one is a defect; so is a graph that counts nothing sensible.
+    with suppress(PlanError):
         graph = Graph.from_json(_edited(path, value), "my.json")
-    except PlanError as refusal:
-        assert str(refusal).startswith("my.json: ")
-    else:
         assert graph.parameters >= 0
         assert graph.model_flops_per_token >= 0
 

@@ -36,7 +36,9 @@ def test_sizes_that_divide_take_the_exact_count_of_each_pe(
 ) -> None:
     hidden, length = across * slices, along * tokens
     sizes = {"feed_forward": wide * hidden, "vocabulary": wide * across}
-    shape = Shape("any", family, 2, hidden, slices, positions=length, sequence_length=length, **sizes)
+    shape = Shape(
+        "any", family, 2, hidden, slices, positions=length, sequence_length=length, **sizes
+    )
     graph, layout = training_graph(shape), Layout(across, along, "width")
     for operator in _operators(graph):
         cost = kernel_cost(operator, graph, layout, tokens)

@@ -41,7 +41,9 @@ def test_the_largest_micro_batch_fits_and_one_more_does_not(
             if largest:
                 used = sram_use(wafer, graph, layout, policy, largest)
                 assert used.total <= wafer.sram_bytes_per_pe
-            assert sram_use(wafer, graph, layout, policy, largest + 1).total > wafer.sram_bytes_per_pe
+            assert (
+                sram_use(wafer, graph, layout, policy, largest + 1).total > wafer.sram_bytes_per_pe
+            )
 
 
 @given(shapes(), releases, st.integers(0, 100_000))

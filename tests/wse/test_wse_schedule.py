@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -83,7 +84,7 @@ def _by_resource(events: list[Event]) -> dict[str, list[Event]]:
 @given(runs, counts)
 def test_a_resource_does_one_thing_at_a_time(drawn: list[Run], count: int) -> None:
     for events in _by_resource(timeline(drawn, count, record=True).events).values():
-        for earlier, later in zip(events, events[1:], strict=False):
+        for earlier, later in pairwise(events):
             assert earlier.begin < earlier.end <= later.begin + 1e-9
 
 

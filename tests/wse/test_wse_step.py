@@ -1,4 +1,4 @@
-"""Laws of a step: what it moves, how long it can take at least, and what more of the machine does."""
+"""Laws of a step: what it moves, its least time, and that more of the machine is never slower."""
 
 from __future__ import annotations
 
