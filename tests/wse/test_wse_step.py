@@ -136,6 +136,19 @@ def test_sparser_weights_are_fewer_bytes_and_never_slower(
     assert moved[0].gradients_out <= moved[1].gradients_out
 
 
+def test_the_tree_takes_its_share_of_each_level(ladder: dict[str, Shape]) -> None:
+    alone = setup(ladder["gptj_6b"])
+    way = next(ways(alone, 1))
+    seconds = step(alone, way).seconds
+    for systems in range(1, 193):
+        levels = (systems - 1).bit_length()  # 0 of one system, 4 of 16, 8 of 192
+        found = step(alone.changed(systems=systems), way)
+        assert found.seconds == pytest.approx(seconds / 0.9889**levels)
+        assert found.bytes == step(alone, way).bytes
+    # Published: 15.3 times the rate on 16 systems.
+    assert 16 * 0.9889**4 == pytest.approx(15.3, rel=1e-3)
+
+
 def test_a_slow_link_binds_both_ways(ladder: dict[str, Shape]) -> None:
     made = setup(ladder["cerebras_gpt_13b"], replace(WSE2, io_bytes_per_second=1e9))
     way = next(way for way in ways(made, 20) if way.policy.name == "keep_inputs")
