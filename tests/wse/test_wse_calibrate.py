@@ -26,12 +26,10 @@ def again() -> Calibrations:
     return calibrated(training_rows(), committed().wafer)
 
 
-@pytest.mark.slow
 def test_the_committed_constants_are_the_fit_to_the_rows(again: Calibrations) -> None:
     assert again.to_json() == CALIBRATION_FILE.read_text()
 
 
-@pytest.mark.slow
 def test_the_fit_does_not_depend_on_where_it_starts() -> None:
     start = replace(calibration(), achieved_share=0.2, fixed_seconds_per_layer=1e-2)
     found = fit(FITTED, committed().wafer, start)
@@ -93,7 +91,6 @@ def test_the_report_has_a_line_for_each_release() -> None:
     assert "0.7881" in lines[0]
 
 
-@pytest.mark.slow
 def test_the_command_prints_and_leaves_the_file_alone() -> None:
     before = CALIBRATION_FILE.read_bytes()
     done = subprocess.run(

@@ -33,7 +33,6 @@ def _of(found: list[Comparison], group: str) -> list[Comparison]:
     return [row for row in found if row.group == group]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("group", "most"), LEFT_OUT.items())
 def test_rows_predicted_from_the_others_are_near(
     found: list[Comparison], group: str, most: float
@@ -43,7 +42,6 @@ def test_rows_predicted_from_the_others_are_near(
     assert error <= most
 
 
-@pytest.mark.slow
 def test_every_row_predicted_from_the_others_lies_in_the_band(found: list[Comparison]) -> None:
     left_out = [row.left_out for row in found if row.left_out is not None]
     assert len(left_out) == sum(row.fitted for row in training_rows())
@@ -52,7 +50,6 @@ def test_every_row_predicted_from_the_others_lies_in_the_band(found: list[Compar
     assert max(factors) == pytest.approx(calibration().high, rel=1e-3)
 
 
-@pytest.mark.slow
 def test_micro_batches_were_not_fitted_and_are_within_15_percent(found: list[Comparison]) -> None:
     rows = _of(found, "CS-2, largest micro-batch")
     assert len(rows) == len(micro_batch_rows())
@@ -60,7 +57,6 @@ def test_micro_batches_were_not_fitted_and_are_within_15_percent(found: list[Com
     assert max(abs(row.error) for row in rows) <= 0.15
 
 
-@pytest.mark.slow
 def test_the_document_shows_every_row(found: list[Comparison]) -> None:
     document = (ROOT / "docs" / "wafer_model.md").read_text()
     for row in found:
@@ -71,7 +67,6 @@ def test_the_document_shows_every_row(found: list[Comparison]) -> None:
             assert f"| {row.left_out:+.1%} |" in line
 
 
-@pytest.mark.slow
 def test_the_command_prints_each_group_and_row() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "wse.validation"],
