@@ -46,6 +46,17 @@ def test_the_largest_micro_batch_fits_and_one_more_does_not(
             )
 
 
+def test_parts_of_a_byte_are_not_rounded_up_twice() -> None:
+    # 5396 is no multiple of 1395: what is kept and what is worked on both end within a byte.
+    shape = Shape("any", "gpt2", 2, 1395, 45, 5396, 570, 4096, 1)
+    graph, policy = training_graph(shape), Policy("keep_all", 0)
+    for sram in range(300_000, 301_000):
+        wafer = replace(WSE2, usable_width=4000, usable_height=1, sram_bytes_per_pe=sram)
+        layout = layouts(wafer)[0]
+        largest = largest_micro_batch(wafer, graph, layout, policy)
+        assert sram_use(wafer, graph, layout, policy, largest).total <= sram
+
+
 @given(shapes(), releases, st.integers(0, 100_000))
 def test_more_sram_never_holds_fewer_sequences(shape: Shape, release: str, more: int) -> None:
     graph = training_graph(shape)
