@@ -75,7 +75,7 @@ def calibration(release: str | None = None) -> Calibration:
     Raises :class:`PlanError` for a release of which there are no rows.
     """
     known = committed()
-    name = release or known.default
+    name = known.default if release is None else release
     if name not in known.releases:
         raise PlanError(
             f"partition.release: {name!r} is none of those with published rows: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from wse.errors import PlanError
@@ -21,14 +22,15 @@ class Prices:
 
     def __post_init__(self) -> None:
         """Refuse what is no price: :class:`PlanError` names the setting."""
-        for name, least in (
-            ("dollars_per_kwh", 0.0),
-            ("power_usage_effectiveness", 1.0),
-            ("years_of_service", 0.0),
-        ):
+        right = {
+            "dollars_per_kwh": (self.dollars_per_kwh >= 0, "0 or more"),
+            "power_usage_effectiveness": (self.power_usage_effectiveness >= 1, "1 or more"),
+            "years_of_service": (self.years_of_service > 0, "more than 0"),
+        }
+        for name, (holds, wanted) in right.items():
             value = getattr(self, name)
-            if not least <= value < float("inf") or (name == "years_of_service" and value == 0):
-                raise PlanError(f"partition.prices.{name}: {value} must be {least:g} or more")
+            if not (holds and math.isfinite(value)):
+                raise PlanError(f"partition.prices.{name}: {value} is not a number of {wanted}")
 
 
 @dataclass(frozen=True)

@@ -188,8 +188,10 @@ class Graph:
         try:
             layers = tuple(_layer(value) for value in values.pop("layers"))
             graph = cls(layers=layers, **values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise PlanError(f"{where}: not a graph of a training step ({error})") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise PlanError(
+                f"{where}: not a graph of a training step, its layers and operators ({error})"
+            ) from None
         _check(graph, where)
         return graph
 
@@ -205,23 +207,39 @@ def _layer(values: dict[str, Any]) -> Layer:
 
 
 def _check(graph: Graph, where: str) -> None:
-    """Refuse counts that are no counts: negative, not finite, or no layer at all."""
+    """Refuse fields of another type, counts that are no counts, and what has no block."""
     if not graph.layers:
         raise PlanError(f"{where}: layers: there is none; a training step has at least one")
+    _check_fields("graph", graph, where)
+    for layer in graph.layers:
+        _check_fields(f"layers.{layer.name}", layer, where)
+        for one in (*layer.forward, *layer.backward):
+            _check_fields(f"layers.{layer.name}.{one.name}", one, where)
     names = [layer.name for layer in graph.layers]
     if len(set(names)) < len(names):
         raise PlanError(f"{where}: layers: two have the same name ({', '.join(names)})")
-    things: list[tuple[str, Any]] = [("graph", graph)]
-    for layer in graph.layers:
-        things.append((f"layers.{layer.name}", layer))
-        things += [
-            (f"layers.{layer.name}.{one.name}", one) for one in (*layer.forward, *layer.backward)
-        ]
-    for name, thing in things:
-        for field in fields(thing):
-            value = getattr(thing, field.name)
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
-                raise PlanError(f"{where}: {name}.{field.name}: {value} is not a count")
+    if not graph.blocks:
+        raise PlanError(f"{where}: layers: none is a block, the layer that streams")
     for name in ("sequence_length", "hidden"):
         if getattr(graph, name) < 1:
             raise PlanError(f"{where}: {name}: {getattr(graph, name)} is not a positive number")
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+}
+
+
+def _check_fields(name: str, thing: Graph | Layer | Operator, where: str) -> None:
+    for field in fields(thing):
+        value, types = getattr(thing, field.name), _TYPES.get(str(field.type))
+        if types is None:
+            continue
+        if not isinstance(value, types) or isinstance(value, bool):
+            wanted = "a text" if types == (str,) else "a count"
+            raise PlanError(f"{where}: {name}.{field.name}: {value!r} is not {wanted}")
+        if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+            raise PlanError(f"{where}: {name}.{field.name}: {value} is not a count")

@@ -7,6 +7,7 @@ the step.
 
 from __future__ import annotations
 
+from wse.graph import OperatorKind
 from wse.kernels import ISSUE_CYCLES
 from wse.step import Setup, Step, step_costs
 
@@ -24,8 +25,7 @@ def seconds_by_use(setup: Setup, step: Step) -> dict[str, float]:
     published = wafer.mixed_fmac_per_cycle_per_pe * wafer.clock_hz
     achieved = setup.calibration.multiply_adds_per_cycle(wafer) * wafer.clock_hz
     sequences = way.micro_batch * way.accumulation
-    flops = setup.graph.model_flops_per_token * setup.graph.sequence_length * sequences
-    useful = flops * setup.density / 2 / (wafer.usable_pes * published)
+    useful = _multiply_adds(setup) * sequences / (wafer.usable_pes * published)
     once = (cost.multiply_adds - again.multiply_adds) / published
     causes = step.timeline.seconds_by_cause
     return {
@@ -40,3 +40,14 @@ def seconds_by_use(setup: Setup, step: Step) -> dict[str, float]:
         "update": causes["update"],
         "fixed": causes["fixed"],
     }
+
+
+def _multiply_adds(setup: Setup) -> float:
+    """Of one sequence: none by a weight that is zero; attention has no weights."""
+    return sum(
+        operator.flops
+        / 2
+        * layer.count
+        * (1.0 if operator.kind is OperatorKind.attention else setup.density)
+        for layer, operator in setup.graph.operators()
+    )

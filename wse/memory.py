@@ -82,18 +82,18 @@ class SramUse:
         return self.code + self.weight_buffers + self.kept_activations + self.working_set
 
 
-def sram_use(
-    wafer: Wafer, graph: Graph, layout: Layout, policy: Policy, sequences: int
-) -> SramUse:
+def sram_use(wafer: Wafer, graph: Graph, layout: Layout, policy: Policy, sequences: int) -> SramUse:
     """SRAM of a PE with a micro-batch of ``sequences``, idle slots included."""
     tokens = layout.tokens_per_pe(sequences * graph.sequence_length)
     kept, moments = _features_per_token(graph, layout, policy)
     moment = max(moments, key=lambda name: moments[name])
+    held = math.ceil(ACTIVATION_BYTES * (kept + moments[moment]) * tokens)
+    always = math.ceil(ACTIVATION_BYTES * kept * tokens)
     return SramUse(
         code=wafer.code_bytes_per_pe,
         weight_buffers=weight_buffer_bytes(wafer, graph),
-        kept_activations=math.ceil(ACTIVATION_BYTES * kept * tokens),
-        working_set=math.ceil(ACTIVATION_BYTES * moments[moment] * tokens),
+        kept_activations=always,
+        working_set=held - always,
         moment=moment,
     )
 

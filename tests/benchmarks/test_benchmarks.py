@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 
 import pytest
 
-from benchmarks import comparison
+from benchmarks import comparison, plan_speed
 from benchmarks.comparison import Measured
 from benchmarks.memory_limit import MemoryLimit, NoMemoryLimit
 from benchmarks.peers.measuring import disk_bytes, peak_rss_bytes
@@ -94,3 +95,14 @@ def test_the_least_streamed_budget_is_the_least_that_spills_nothing() -> None:
     assert plan_streaming(config.model, config.train, least).spilled_layers == 0
     below = plan_streaming(config.model, config.train, least - MEBIBYTE)
     assert below.spilled_layers > 0
+
+
+def test_the_plan_that_is_timed_is_that_of_the_record_of_2022() -> None:
+    asked = plan_speed.request()
+    assert asked.graph.parameters == 20_554_567_680
+    assert (asked.wafer.name, asked.global_batch) == ("wse2", 120)
+
+
+def test_a_command_that_fails_is_not_timed() -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        plan_speed.run("-c", "raise SystemExit(1)")

@@ -15,25 +15,20 @@ from rich.console import Console
 import pipeline.tracking
 from pipeline.config import CONF_DIR, compose
 from pipeline.job import Job
-from pipeline.partition import known_wafers, plan_model, plan_table, run, shape_of
+from pipeline.partition import known_wafers, plan_model, run, shape_of
+from pipeline.reporting import plan_screen
+from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import PartitionConfig, PartitionSlice, TrackingConfig
+from tests.golden.renew import LADDER, golden_plan
 from wse.errors import OnewaferError
 from wse.hardware import check
+from wse.memory import policies
+from wse.schedule import CAUSES
+from wse.sensitivity import RESOURCES
+from wse.transformer import training_graph
 
 ROOT = CONF_DIR.parent
-LADDER = [
-    "cerebras_gpt_111m",
-    "cerebras_gpt_256m",
-    "cerebras_gpt_590m",
-    "cerebras_gpt_1p3b",
-    "cerebras_gpt_2p7b",
-    "cerebras_gpt_6p7b",
-    "cerebras_gpt_13b",
-    "gpt3_xl",
-    "gptj_6b",
-    "gpt3_13b",
-    "gptneox_20b",
-]
+# The fields of partition.json, which others read: what a plan of a step that fits holds.
 CONTRACT: dict[str, type | tuple[type, ...]] = {
     "model": str,
     "family": str,
@@ -43,6 +38,8 @@ CONTRACT: dict[str, type | tuple[type, ...]] = {
     "sequence_length": int,
     "wafer": str,
     "mode": str,
+    "systems": int,
+    "sparsity": float,
     "fits": bool,
     "micro_batch": int,
     "gradient_accumulation": int,
@@ -54,16 +51,68 @@ CONTRACT: dict[str, type | tuple[type, ...]] = {
     "mfu": float,
     "bottleneck": str,
     "seconds_by_cause": dict,
+    "seconds_by_use": dict,
+    "gain_of_ten_percent": dict,
+    "arrangement": dict,
     "bytes": dict,
     "joules_per_step": float,
     "joules_per_token": float,
+    "joules_by_class": dict,
+    "run": dict,
     "calibration": dict,
+    "unknown_operators": dict,
     "would_fit": list,
     "simulated": bool,
 }
 NESTED = {
-    "seconds_by_cause": {"compute", "weight_stream", "gradient_stream", "fabric", "fixed"},
-    "bytes": {"weights_in", "gradients_out", "activations_sram_peak", "sram_capacity"},
+    "seconds_by_cause": {
+        "compute",
+        "weight_stream",
+        "gradient_stream",
+        "fabric",
+        "fixed",
+        "update",
+    },
+    "seconds_by_use": {
+        "useful",
+        "padding",
+        "recomputation",
+        "rate",
+        "vectors",
+        "reduction",
+        "weights",
+        "gradients",
+        "update",
+        "fixed",
+    },
+    "gain_of_ten_percent": {
+        "clock",
+        "sram",
+        "io_bandwidth",
+        "fabric_height",
+        "parameter_store",
+        "fixed_cost",
+    },
+    "arrangement": {
+        "hidden_axis",
+        "hidden_pes",
+        "token_pes",
+        "features_per_pe",
+        "tokens_per_pe",
+        "policy",
+        "policy_interval",
+        "sram_bytes_per_pe",
+        "fullest_moment",
+    },
+    "bytes": {
+        "weights_in",
+        "gradients_out",
+        "activations_sram_peak",
+        "sram_capacity",
+        "activations_offloaded",
+    },
+    "joules_by_class": {"idle", "compute", "sram", "fabric", "io"},
+    "run": {"tokens", "hours", "kilowatt_hours", "dollars_of_energy", "dollars_of_systems"},
     "calibration": {"release", "low", "high"},
 }
 
@@ -96,10 +145,8 @@ def _screen(plan: dict[str, Any], part: PartitionSlice) -> str:
 
 @pytest.mark.parametrize("wafer", ["wse1", "wse2", "wse3"])
 def test_every_ladder_model_has_a_whole_plan(wafer: str) -> None:
-    wafers = known_wafers()
     for name in LADDER:
-        model = compose([f"model={name}"]).model
-        plan = plan_model(model, wafers[wafer], PartitionConfig(global_batch=120))
+        plan = golden_plan(name, wafer)
         assert list(plan) == list(CONTRACT)
         assert plan["fits"]
         assert plan["simulated"] is True
@@ -115,8 +162,9 @@ def test_parameters_agree_with_the_models_own_count() -> None:
     shape = pytest.importorskip("pipeline.models.shape")
     for name in ["nano_1m", "nano_gptj", "nano_gptneox", *LADDER]:
         model = compose([f"model={name}"]).model
-        plan = plan_model(model, known_wafers()["wse2"], PartitionConfig(global_batch=8))
-        assert plan["parameters"] == shape.parameter_count(model)
+        assert training_graph(shape_of(model, PartitionConfig())).parameters == (
+            shape.parameter_count(model)
+        )
 
 
 def test_wafers_compose_and_are_consistent() -> None:
@@ -149,7 +197,58 @@ def test_the_stage_writes_shows_and_logs_the_plan(
     lines = [line for line in shown.splitlines() if line.strip()]
     assert "simulated" in lines[0]
     assert "step time" in lines[2]  # the headline comes first
-    assert "17.7 s" in lines[2]
+    assert "17.4 s (band 15.0 s to 23.1 s)" in lines[2]
+
+
+# What stands at the left of a plan that fits, in order; the first answers the first question.
+LINES = [
+    "step time",
+    "tokens a second",
+    "batch",
+    "bottleneck",
+    "time goes to",
+    "a tenth more of",
+    "MFU",
+    "on the fabric",
+    "activations",
+    "SRAM",
+    "links",
+    "energy",
+    "a whole run",
+    "model",
+    "calibrated to",
+]
+
+
+def _names(text: str) -> list[str]:
+    cells = [line.split("\N{BOX DRAWINGS LIGHT VERTICAL}") for line in text.splitlines()]
+    return [line[1].strip() for line in cells if len(line) > 2 and line[1].strip()]
+
+
+def test_the_screen_says_what_binds_where_time_goes_and_what_more_would_give() -> None:
+    plan = _plan("model=gptneox_20b")
+    text = _screen(plan, _slice("model=gptneox_20b"))
+    assert _names(text) == LINES
+    assert "the PEs' arithmetic, 98.1 % of the step" in text
+    assert "useful 53.6 %" in text
+    assert "clock +9.79 %" in text
+    assert "R2.0" in text
+    assert len(text.splitlines()) <= 40
+
+
+def test_the_screen_names_systems_and_sparsity_where_there_are_any() -> None:
+    overrides = ("model=gptj_6b", "partition.systems=4", "partition.sparsity=0.5")
+    text = _screen(_plan(*overrides), _slice(*overrides))
+    assert "4 x wse2" in text
+    assert "50.0 % of weights zero" in text
+
+
+def test_every_policy_cause_and_resource_has_words() -> None:
+    shape = training_graph(shape_of(_slice("model=gptj_6b").model, PartitionConfig()))
+    for release in ("R1.6", "R1.7", "R1.8", "R2.0"):
+        assert {policy.name for policy in policies(shape, release)} <= set(plan_screen.POLICIES)
+    assert set(plan_screen.BOTTLENECKS) == set(CAUSES)
+    assert set(plan_screen.RESOURCES) == set(RESOURCES)
 
 
 def test_a_run_that_trains_leaves_logging_to_its_training(
@@ -172,6 +271,7 @@ def test_what_does_not_fit_shows_what_would_and_no_time() -> None:
     assert plan["would_fit"]
     text = _screen(plan, _slice(*overrides))
     assert "does not fit" in text
+    assert "tokens a second" not in text
     for change in plan["would_fit"]:
         assert change in text
         assert _plan(*overrides, change)["fits"]
@@ -194,6 +294,17 @@ def test_another_wafer_is_proposed_where_it_fits() -> None:
         ("partition.sequence_length=100000", "partition.sequence_length: 100000"),
         ("wafer.sram_bytes_per_second=20e9", "wafer.sram_bytes_per_second: 2e+10"),
         ("wafer.clock_hz=nan", "wafer.clock_hz: nan"),
+        ("wafer.clock_hz=???", "wafer.clock_hz"),
+        ("wafer.usable_width=0", "wafer.usable_width: 0"),
+        ("wafer.mixed_fmac_per_cycle_per_pe=8", "wafer.mixed_fmac_per_cycle_per_pe: 8"),
+        ("wafer.tree_efficiency_per_level=2", "wafer.tree_efficiency_per_level: 2"),
+        ("wafer.parameter_store_bytes_per_second=0", "wafer.parameter_store_bytes_per_second: 0"),
+        ("wafer.system_dollars=-1", "wafer.system_dollars: -1"),
+        ("partition.sparsity=1", "partition.sparsity: 1"),
+        ("partition.release=R9", "partition.release: 'R9'"),
+        ("partition.run_tokens=0", "partition.run_tokens: 0"),
+        ("partition.prices.dollars_per_kwh=-1", "partition.prices.dollars_per_kwh: -1"),
+        ("partition.prices.years_of_service=0", "partition.prices.years_of_service: 0"),
         ("partition.batch=8", "partition.batch"),
         ("wafer=wse9", "wse9"),
     ],

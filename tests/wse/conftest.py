@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from wse.graph import Shape
 from wse.hardware import Wafer
+from wse.transformer import Shape
 
 WAFER_FOLDER = Path(__file__).resolve().parents[2] / "conf" / "wafer"
 

@@ -8,6 +8,8 @@ import pytest
 from wse.errors import WaferError
 from wse.hardware import Wafer, check
 
+NUMBERS = [field.name for field in dataclasses.fields(Wafer) if field.name != "name"]
+
 
 def test_the_wafers_of_conf_are_consistent(wafers: dict[str, Wafer]) -> None:
     assert set(wafers) >= {"wse1", "wse2", "wse3"}
@@ -29,15 +31,31 @@ def test_usable_parts_of_wse2(wse2: Wafer) -> None:
         ("sram_bytes", 40.0e6),  # kB
         ("sram_bytes_per_pe", 48),  # KiB
         ("sram_bytes_per_second", 20.0e9),  # GB/s where PB/s is meant
+        ("fabric_bytes_per_second", 27.5e9),  # GB/s where PB/s is meant
         ("fabric_bytes_per_second", 220.0e15),  # bits
         ("io_bytes_per_second", 1200.0e9),  # bits
+        ("io_bytes_per_second", 150.0),  # GB/s
         ("peak_fp16_flops_per_second", 125.0e15),  # a sparse figure
+        ("peak_fp16_flops_per_second", 7.5),  # PFLOP/s
         ("cores", 850),
     ],
 )
 def test_a_slipped_unit_is_refused(wse2: Wafer, field: str, value: float) -> None:
     with pytest.raises(WaferError, match=r"wafer\.\w+: .*(contradicts|unit|more than)"):
         check(dataclasses.replace(wse2, **{field: value}))
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
+@pytest.mark.parametrize("field", NUMBERS)
+def test_what_is_no_positive_number_is_refused_by_name(
+    wse2: Wafer, field: str, value: float
+) -> None:
+    wrong = dataclasses.replace(wse2, **{field: value})
+    if field == "code_bytes_per_pe" and value == 0:
+        check(wrong)
+        return
+    with pytest.raises(WaferError, match=rf"^wafer\.{field}: {value} is not a positive"):
+        check(wrong)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +70,8 @@ def test_a_slipped_unit_is_refused(wse2: Wafer, field: str, value: float) -> Non
         ("usable_height", 1000),
         ("code_bytes_per_pe", 50_000),
         ("system_watts_idle", 30e3),
-        ("clock_hz", math.nan),
-        ("clock_hz", math.inf),
-        ("cores", 0),
-        ("max_systems", -1),
+        ("mixed_fmac_per_cycle_per_pe", 5),
+        ("tree_efficiency_per_level", 98.89),  # a percentage
         ("name", ""),
         ("name", "???"),
     ],

@@ -42,8 +42,8 @@ UNEXPLAINED = (
     "they are the fixed cost of two to five layers here, and are not used.",
     "Older releases run slower by up to a third at the same policy: their one row each sets the "
     "achieved rate, and nothing is left to check it.",
-    "Whether small batches wait for a fixed cost of each layer or for a slower link cannot be told "
-    "apart by these rows.",
+    "Small batches may wait for a fixed cost of each layer or for a slower link: a link alone "
+    "explains these rows worse, a mix of both they cannot tell.",
 )
 """What the rows show and the model does not explain, in sentences."""
 
