@@ -95,11 +95,13 @@ def _class(source: ConfigFile, config: Any) -> Any:
 
 def _build(source: ConfigFile, model_class: Any, config: Any) -> Any:
     """The module, with attention in one kernel and experts in one product where it has those."""
-    options = {"attn_implementation": "sdpa" if model_class._supports_sdpa else "eager"}
+    attention = "sdpa" if model_class._supports_sdpa else "eager"
+    options: dict[str, Any] = {"attn_implementation": attention, "dtype": torch.float32}
     if model_class._can_set_experts_implementation():
-        options["experts_implementation"] = "grouped_mm"
+        # PyTorch has this product for no other type.
+        options |= {"experts_implementation": "grouped_mm", "dtype": torch.bfloat16}
     try:
-        return model_class._from_config(config, dtype=torch.float32, **options)
+        return model_class._from_config(config, **options)
     except Exception as error:  # whatever the sizes of a configuration make a class raise
         raise ModelError(
             f"{source.path}: {model_class.__name__} cannot be built: {_line(error)}"

@@ -1,13 +1,14 @@
 """Finds the layers of a model: what comes before its blocks, the blocks, and what comes after.
 
-Blocks are the modules that a model calls one after the other and that attend: the outermost
-``nn.ModuleList`` or ``nn.Sequential``, or row of submodules of one class, whose calls chain.
+Blocks are the modules that a model calls one after the other and that attend: those of the
+outermost ``nn.ModuleList`` or ``nn.Sequential`` whose calls chain, or where there is none,
+submodules of one class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
 from torch import nn
@@ -44,7 +45,12 @@ def find_segments(
             f"{name}: no attention was found (a softmax of products of two activations); "
             "only transformers can be planned"
         )
-    runs = _runs(module, calls, attending, minimum=2) or _runs(module, calls, attending, minimum=1)
+    lists = _runs(module, calls, attending, (nn.ModuleList, nn.Sequential))
+    runs = (
+        [run for run in lists if len(run) > 1]
+        or _runs(module, calls, attending, (nn.Module,))
+        or lists
+    )
     if not runs:
         raise PlanError(
             f"{name}: no layers were found; its blocks must be the modules of an nn.ModuleList or "
@@ -67,24 +73,32 @@ def _segments(runs: list[list[Call]]) -> Iterator[Segment]:
 
 
 def _runs(
-    module: nn.Module, calls: Sequence[Call], attending: list[int], minimum: int
+    module: nn.Module,
+    calls: Sequence[Call],
+    attending: Sequence[int],
+    parents: tuple[type[nn.Module], ...],
 ) -> list[list[Call]]:
-    """The outermost runs of at least ``minimum`` calls that chain and attend."""
+    """The outermost runs of calls of the children of ``parents`` that chain and attend."""
     found: list[list[Call]] = []
     for name, parent in module.named_modules():
-        if any(_within(name, call.name) for run in found for call in run):
+        inside = any(_within(name, call.name) for run in found for call in run)
+        if inside or not isinstance(parent, parents):
             continue
         for run in _rows(name, parent, calls):
             attends = any(call.start < tick < call.stop for call in run for tick in attending)
-            if len(run) >= minimum and attends and _chained(run):
+            if attends and _chained(run):
                 found.append(run)
     return found
 
 
 def _rows(name: str, parent: nn.Module, calls: Sequence[Call]) -> Iterator[list[Call]]:
     """The calls of a module's children: a list's together, others by neighbours of one class."""
-    children = {f"{name}.{child}" if name else child for child, _ in parent.named_children()}
-    row = [call for call in calls if call.name in children]
+    row: list[Call] = []
+    for child, module in parent.named_children():
+        path = f"{name}.{child}" if name else child
+        own = [call for call in calls if call.name == path]
+        row += own or _spans(path, module, calls)
+    row.sort(key=lambda call: call.start)
     if isinstance(parent, nn.ModuleList):
         yield row
         return
@@ -92,6 +106,15 @@ def _rows(name: str, parent: nn.Module, calls: Sequence[Call]) -> Iterator[list[
         run = list(alike)
         if len(run) > 1:
             yield run
+
+
+def _spans(name: str, module: nn.Module, calls: Sequence[Call]) -> list[Call]:
+    """A list is never called: it runs from the first call of what it holds to the last."""
+    inside = [call for call in calls if _within(call.name, name)]
+    if not inside or not isinstance(module, nn.ModuleList):
+        return []
+    last = max(inside, key=lambda call: call.stop)
+    return [replace(inside[0], name=name, module=module, stop=last.stop, outputs=last.outputs)]
 
 
 def _within(name: str, outer: str) -> bool:

@@ -44,8 +44,8 @@ _NAMES = {
         arange ones zeros full ones_like zeros_like full_like new_ones new_zeros new_full
         scalar_tensor fill zero tril triu eye
         index index_select index_put index_add _unsafe_index _unsafe_index_put gather scatter
-        scatter_add masked_scatter slice_backward select_backward slice_scatter select_scatter
-        cumsum cumprod sort topk histc bincount
+        scatter_add masked_scatter masked_fill slice_backward select_backward slice_scatter
+        select_scatter cumsum cumprod sort topk histc bincount
         native_dropout native_dropout_backward bernoulli rand rand_like randn randn_like uniform
         normal""",
 }

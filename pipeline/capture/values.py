@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _TRIANGLES = {"aten.tril", "aten.triu"}
+_ZEROS = {"aten.zeros", "aten.zeros_like", "aten.new_zeros"}
 _ORDERS = {"aten.le", "aten.lt", "aten.ge", "aten.gt"}
 
 
@@ -45,7 +46,8 @@ class Value:
     ``elements`` is its size and ``born`` the tick of the operator that wrote it first, 0 for
     what was there before. ``learned``: made of parameters; ``data``: made of the inputs.
     ``roots`` are the parameters that a weight is made of, by name and elements. ``positions``:
-    made of constants that the step itself creates, such as the numbers of the positions.
+    made of constants that the step itself creates, such as the numbers of the positions;
+    ``zero``: of nothing but zeros.
     """
 
     storage: torch.UntypedStorage
@@ -54,6 +56,7 @@ class Value:
     learned: bool = False
     data: bool = False
     positions: bool = False
+    zero: bool = False
     causal: bool = False
     roots: frozenset[tuple[str, int]] = frozenset()
     scores: Scores | None = None
@@ -107,6 +110,7 @@ class Values:
             value.data |= data
             value.roots = value.roots | roots if value.weight else frozenset()
             value.positions = all(source.positions for source in sources)
+            value.zero = operator in _ZEROS
             value.causal |= _hides_what_follows(operator, sources, inputs, tensor)
 
     def mask(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
@@ -127,8 +131,8 @@ class Values:
                 continue
             if value.causal:
                 scores.masked_causally = True
-            elif not value.learned and tensor.dim() >= 2 and min(tensor.shape[-2:]) > 1:
-                scores.masked = True
+            elif tensor.dim() > 1 and min(tensor.shape[-2:]) > 1:
+                scores.masked |= not (value.learned or value.zero)
 
 
 def _hides_what_follows(

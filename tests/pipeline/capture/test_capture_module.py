@@ -149,6 +149,31 @@ def test_blocks_may_be_submodules_of_one_class() -> None:
     ]
 
 
+def test_a_block_may_be_a_list_that_is_never_called() -> None:
+    class Paired(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+            self.layers = nn.ModuleList(
+                nn.ModuleList([Fused(), nn.Linear(WIDTH, WIDTH)]) for _ in range(BLOCKS)
+            )
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            x = self.embed(tokens)
+            for attention, feed_forward in self.layers:  # type: ignore[misc]
+                x = x + attention(x, None)
+                x = x + feed_forward(x)
+            return self.head(x)
+
+    graph = capture(Paired(), ids(), loss=next_token_loss)
+    assert [(layer.name, layer.count) for layer in graph.layers] == [
+        ("embedding", 1),
+        (f"layers.0-{BLOCKS - 1}", BLOCKS),
+        ("head", 1),
+    ]
+    assert graph.layers[1].parameters == 5 * WIDTH * WIDTH + 5 * WIDTH
+
+
 def test_pytorchs_own_encoder_is_captured_without_a_loss() -> None:
     layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, batch_first=True)
     encoder = nn.TransformerEncoder(layer, BLOCKS, enable_nested_tensor=False)
