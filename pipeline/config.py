@@ -23,6 +23,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline import schema
+from pipeline.capture.planning import model_in
 from pipeline.constraints import check
 from pipeline.errors import ConfigError
 from pipeline.explain import explained, refuse_added_keys
@@ -56,21 +57,23 @@ def compose(overrides: Sequence[str] = ()) -> schema.Config:
 def resolve(composed: DictConfig) -> schema.Config:
     """Turn Hydra's composed configuration into a checked :class:`~pipeline.schema.Config`.
 
-    A model given as a Hugging Face directory takes its shape from there, and a run without a
-    name gets one: the model's, with a hash where anything differs from ``conf/``.
+    A model given as a Hugging Face directory takes its shape from there; of a family that cannot
+    be trained it is accepted where nothing is. A run without a name gets one: the model's, with a
+    hash where anything differs from ``conf/``.
     """
     refuse_added_keys(composed)
     with explained():
         if OmegaConf.get_type(composed, "model") is schema.HfModel:
-            composed.model = OmegaConf.structured(_shape_of(composed.model))
+            read = model_in if composed.train is None else read_shape
+            composed.model = OmegaConf.structured(read(_directory_of(composed.model)))
         config = cast(schema.Config, OmegaConf.to_object(composed))
     check(config)
     config.run = config.run or _default_run_name(config)
     return config
 
 
-def _shape_of(model: DictConfig) -> schema.ModelConfig:
-    """The shape that a Hugging Face directory gives; refuse to override a part of it."""
+def _directory_of(model: DictConfig) -> Path:
+    """The Hugging Face directory that gives the model; refuse to override a part of it."""
     usual = OmegaConf.structured(schema.HfModel)
     for key in usual:
         missing = OmegaConf.is_missing(usual, key)
@@ -78,7 +81,7 @@ def _shape_of(model: DictConfig) -> schema.ModelConfig:
             OmegaConf.is_missing(model, key) if missing else model[key] == usual[key]
         ):
             raise ConfigError(f"model.{key}: model=hf takes the model as model.path has it")
-    return read_shape(Path(model.path))
+    return Path(model.path)
 
 
 def _default_run_name(config: schema.Config) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pipeline.errors import ConfigError
-from pipeline.schema import Config, Family, ModelConfig, TrainConfig
+from pipeline.schema import CapturedModel, Config, Family, ModelConfig, TrainConfig
 
 # Folders below results/ that are not runs.
 RESERVED_RUN_NAMES = {"corpus", "figures", "logs", "mlflow-artifacts", "records", "sweeps"}
@@ -23,7 +23,8 @@ def check(config: Config) -> None:
         config.data.max_bytes is None or config.data.max_bytes > 0,
         f"data.max_bytes: {config.data.max_bytes} is not above 0; null means all of the text",
     )
-    _check_model(config.model)
+    if not isinstance(config.model, CapturedModel):
+        _check_model(config.model)
     if config.train is not None:
         _check_train(config.train, config.model)
 

@@ -82,6 +82,8 @@ def job_of(content: dict[str, Any], sweep: str) -> Job[Any]:
         if group in content["config"]:
             kind = content["config"][group]["kind"]
             node[group] = OmegaConf.structured(schema.GROUP_SCHEMAS[group][kind])
+    if "config_sha256" in content["config"].get("model", {}):
+        node.model = OmegaConf.structured(schema.CapturedModel)
     with explained():
         config = OmegaConf.to_object(OmegaConf.merge(node, content["config"]))
     tracking = schema.TrackingConfig(**content["tracking"], sweep=sweep)

@@ -185,6 +185,23 @@ class HfModel(ModelConfig):
 
 
 @dataclass
+class CapturedModel(ModelConfig):
+    """A model of any other family, to be planned and not trained; it lies in ``weights``.
+
+    Its sizes are found by capturing it; ``config_sha256`` tells its ``config.json`` from others.
+    """
+
+    family: str = "other"  # type: ignore[assignment]
+    layers: int = 0
+    hidden: int = 0
+    heads: int = 0
+    feed_forward: int = 0
+    vocabulary: int = 0
+    positions: int = 0
+    config_sha256: str = MISSING
+
+
+@dataclass
 class TrainConfig:
     """One training run (``conf/train/``)."""
 
