@@ -119,7 +119,7 @@ def _points(setup: Setup, planned: Step) -> Iterator[Point]:
 
 
 def _by_kind(setup: Setup, planned: Step, block: Layer, phase: str) -> dict[OperatorKind, _Work]:
-    """The work of one pass of a block by kind of operator, those that take no time left out."""
+    """The work of one pass of a block by kind of operator, those of unknown time left out."""
     way = planned.way
     tokens = way.layout.tokens_per_pe(way.micro_batch * setup.graph.sequence_length)
     forward, backward = setup.layer_costs(block, way.layout, tokens)

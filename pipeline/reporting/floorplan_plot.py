@@ -34,7 +34,7 @@ def draw_floorplan(plan: Floorplan) -> bytes:
         figure, [wafer, memory] = new_figure(9.6, 6.4, panels=2, widths=(1.0, 0.7))
         _wafer(wafer, plan)
         _memory(memory, plan)
-        figure.legend(loc="outside lower center", ncols=3)
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
         return png(figure)
 
 
@@ -48,7 +48,8 @@ def _wafer(axes: Axes, plan: Floorplan) -> None:
         label = f"padding, {_in_use(part)}" if number == 0 else None
         hatched = {"edgecolor": OUTSIDE, "linewidth": 0, "hatch": "////"}
         axes.add_patch(_patch(part, facecolor=_ink(plan, part), label=label, **hatched))
-    label = f"PEs at work, {_in_use(layout)}"
+    share = humane.percent(plan.busy_share)
+    label = f"{layout.pes:,} PEs at work ({share}), {_in_use(layout)}"
     style = {"facecolor": _ink(plan, layout), "edgecolor": INK, "linewidth": 1.0}
     axes.add_patch(_patch(layout, label=label, **style))
     _streams(axes, plan)
@@ -66,30 +67,20 @@ def _wafer(axes: Axes, plan: Floorplan) -> None:
 def _streams(axes: Axes, plan: Floorplan) -> None:
     """Arrows: weights along the axis of the tokens, partial sums along that of the features."""
     layout = plan.layout
-    left, top, right = layout.column, layout.row, layout.column + layout.width
-    bottom = top + layout.height
-    ends = {"weights stream in": WEIGHTS, "partial sums": SUMS}
-    down_words, across_words = ends if plan.weights_stream_down else reversed(ends)
-    for part in (0.12, 0.37, 0.62, 0.87):
+    left, right = layout.column, layout.column + layout.width
+    top, bottom = layout.row, layout.row + layout.height
+    inks = (WEIGHTS, SUMS) if plan.weights_stream_down else (SUMS, WEIGHTS)
+    for part in (0.125, 0.375, 0.625, 0.875):
         column, row = left + part * layout.width, top + part * layout.height
-        _arrow(axes, (column, top), (column, bottom), ends[down_words])
-        _arrow(axes, (left, row), (right, row), ends[across_words])
-    middle_column, middle_row = left + 0.745 * layout.width, top + 0.245 * layout.height
-    _words(axes, left + 0.37 * layout.width, middle_row, down_words, ends[down_words], 90)
-    _words(axes, middle_column, top + 0.62 * layout.height, across_words, ends[across_words], 0)
-    busy = f"{layout.pes:,} PEs at work,\n{humane.percent(plan.busy_share)} of the fabric"
-    _words(axes, left + 0.5 * layout.width, top + 0.5 * layout.height, busy, INK, 0)
+        _arrow(axes, (column, top), (column, bottom), inks[0])
+        _arrow(axes, (left, row), (right, row), inks[1])
+    for words, ink in (("weights stream in", WEIGHTS), ("partial sums run", SUMS)):
+        axes.plot([], [], color=ink, linewidth=1.2, marker=">", markersize=5, label=words)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], ink: str) -> None:
-    style = {"arrowstyle": "-|>", "color": ink, "linewidth": 0.9, "alpha": 0.75}
+    style = {"arrowstyle": "-|>", "color": ink, "linewidth": 1.0, "alpha": 0.8}
     axes.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 2})
-
-
-def _words(axes: Axes, x: float, y: float, words: str, ink: str, rotation: int) -> None:
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 2.5, "alpha": 0.9}
-    style = {"ha": "center", "va": "center", "fontsize": 9, "bbox": box}
-    axes.text(x, y, words, color=ink, rotation=rotation, **style)
 
 
 def _ink(plan: Floorplan, part: Rectangle) -> tuple[float, ...]:
@@ -97,7 +88,7 @@ def _ink(plan: Floorplan, part: Rectangle) -> tuple[float, ...]:
 
 
 def _in_use(part: Rectangle) -> str:
-    return f"{part.bytes_used / KIBIBYTE:.1f} KiB in use on each"
+    return f"{part.bytes_used / KIBIBYTE:.1f} KiB in use"
 
 
 def _patch(part: Rectangle, **style: object) -> Patch:

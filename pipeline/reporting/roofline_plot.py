@@ -99,15 +99,16 @@ def _above(axes: Axes, made: Roofline, flops_per_byte: float, words: str, ink: s
 
 
 def _legend(axes: Axes, made: Roofline) -> None:
-    shares: dict[str, list[str]] = {}
-    for point in sorted(made.points, key=lambda point: -point.share):
+    totals: dict[str, float] = {}
+    words: dict[str, list[str]] = {}
+    for point in made.points:
         share = f"{100 * point.share:.1f} %" if point.share > 0.0005 else "below 0.1 %"
-        words = f"{share} {point.phase}"
-        shares.setdefault(point.kind, []).append(words)
+        words.setdefault(point.kind, []).append(f"{share} {point.phase}")
+        totals[point.kind] = totals.get(point.kind, 0.0) + point.share
     handles = [
         Line2D([], [], marker="o", linestyle="", color=COLOURS.get(kind, FAINT), label=label)
-        for kind, found in shares.items()
-        for label in [f"{kind.replace('_', ' ')}: {', '.join(found)}"]
+        for kind in sorted(totals, key=lambda kind: -totals[kind])
+        for label in [f"{kind.replace('_', ' ')}: {', '.join(words[kind])}"]
     ]
     axes.figure.legend(
         handles=handles,
