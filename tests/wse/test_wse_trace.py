@@ -75,8 +75,9 @@ def test_a_lane_does_one_thing_at_a_time() -> None:
                 assert before["ts"] + before["dur"] <= after["ts"] + 1e-3
 
 
-def test_a_long_step_keeps_three_micro_batches_as_they_are_and_says_so() -> None:
-    setup, made = in_micro_batches(500)
+@pytest.mark.parametrize("systems", [1, 4])
+def test_a_long_step_keeps_three_micro_batches_as_they_are_and_says_so(systems: int) -> None:
+    setup, made = in_micro_batches(500, systems)
     text = step_trace(setup, made)
     assert len(text) < 20_000_000 / 4
     content = json.loads(text)
