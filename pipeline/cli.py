@@ -27,6 +27,7 @@ from pipeline.explain import explained
 from pipeline.files import write_text
 from pipeline.freeze import frozen, frozen_report, job_of, load, text
 from pipeline.job import Job
+from pipeline.multirun import Gathering, Together, gathering
 from pipeline.schema import Config
 from pipeline.sweep import load_sweep
 from wse.errors import OnewaferError
@@ -37,21 +38,27 @@ SWEEP_VARIABLE = "ONEWAFER_SWEEP"
 # may use changes nothing of what it learns, so it is no part of what is frozen.
 MEMORY_VARIABLE = "ONEWAFER_MEMORY"
 
-StageFunction = Callable[[Job[Any]], None]
+StageFunction = Callable[[Job[Any]], Any]
 
 
 def stage_main(
-    stage: str, run: StageFunction, before: Callable[[Config], None] | None = None
+    stage: str,
+    run: StageFunction,
+    before: Callable[[Config], None] | None = None,
+    together: Together | None = None,
 ) -> None:
     """Run a stage from the command line and exit; errors of the user become one line.
 
-    ``before`` makes what a stage started by hand needs; snakemake makes it itself.
+    ``before`` makes what a stage started by hand needs; snakemake makes it itself. ``together``
+    is given the results folder and what ``run`` returned of every run of a multirun that ended
+    well, as JSON keeps it.
     """
     try:
         if any(argument.split("=")[0] == "--frozen" for argument in sys.argv[1:]):
             _run_frozen(stage, run)
         else:
-            _run_hydra(stage, run, before)
+            with gathering(together) as gathered:
+                _run_hydra(stage, run, before, gathered)
     except (OnewaferError, OSError, KeyboardInterrupt) as error:
         _tell(stage, "stopped" if isinstance(error, KeyboardInterrupt) else describe(error))
         code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
@@ -91,14 +98,20 @@ def _run_frozen(stage: str, run: StageFunction) -> None:
     run(job)
 
 
-def _run_hydra(stage: str, run: StageFunction, before: Callable[[Config], None] | None) -> None:
+def _run_hydra(
+    stage: str,
+    run: StageFunction,
+    before: Callable[[Config], None] | None,
+    gathered: Gathering,
+) -> None:
     # Hydra would print an error over several lines; with this it leaves the wording to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def work(config: Config) -> None:
         if before is not None:
             before(config)
-        run(job_by_hand(config, stage))
+        job = job_by_hand(config, stage)
+        gathered.keep(job.results, run(job))
 
     errors: list[Exception] = []
 

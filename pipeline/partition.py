@@ -2,8 +2,10 @@
 
     python -m pipeline.partition model=gptneox_20b wafer=wse2
 
-writes ``results/RUN/partition.json`` and shows it on one screen. Every number is simulated; the
-model behind them is explained in ``docs/wafer_model.md``.
+writes ``results/RUN/partition.json`` and shows it on one screen; beside it the step as a trace
+(``plan_trace.json``, for https://ui.perfetto.dev), its floorplan and its roofline. With
+``--multirun`` over models and wafers, all plans end up in one table and in ``results/plans.csv``.
+Every number is simulated; the model behind them is explained in ``docs/wafer_model.md``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from pipeline.cli import stage_main
 from pipeline.config import CONF_DIR
 from pipeline.files import write_json
 from pipeline.job import Job
+from pipeline.reporting.plan_comparison import compare_plans
+from pipeline.reporting.plan_files import write_plan_files
 from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import ModelConfig, PartitionConfig, PartitionSlice
 from wse.cost import Prices
@@ -27,16 +31,18 @@ from wse.plan import Request, plan
 from wse.transformer import Shape, training_graph
 
 
-def run(job: Job[PartitionSlice]) -> None:
-    """Write and show the plan of a run; log it, unless the run's training will."""
+def run(job: Job[PartitionSlice]) -> dict[str, Any]:
+    """Write, show and return the plan of a run; log it, unless the run's training will."""
     config = job.config
     made = plan_model(config.model, config.wafer, config.partition)
     write_json(job.run_directory / "partition.json", made)
     Console().print(plan_table(made, config.wafer))
+    write_plan_files(job.run_directory, request_of(config.model, config.wafer, config.partition))
     if not config.trained:
         from pipeline.tracking import log_plan
 
         log_plan(job, made)
+    return made
 
 
 def plan_model(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> dict[str, Any]:
@@ -97,4 +103,4 @@ def known_wafers() -> dict[str, Wafer]:
 
 
 if __name__ == "__main__":
-    stage_main("partition", run)
+    stage_main("partition", run, together=compare_plans)

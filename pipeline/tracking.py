@@ -36,6 +36,8 @@ from pipeline.corpus.shards import content_sha256
 from pipeline.errors import Interrupted, TrackingError
 from pipeline.job import Job
 from pipeline.metric_writer import Point
+from pipeline.reporting.plan_comparison import band
+from pipeline.reporting.plan_files import plan_files
 from pipeline.schema import EvaluateSlice, PartitionSlice, ReportSlice, TrainSlice
 from pipeline.training_logger import MlflowLogger, TrainingLogger
 
@@ -129,9 +131,12 @@ class Run:
         self.log_files([_frozen_file(job)], "config")
 
     def log_plan(self, plan: Mapping[str, Any], path: Path) -> None:
-        """Log the numbers and the file of a plan."""
-        self.log_numbers("simulated/", dict(database.flat(plan)) | {"fits": int(plan["fits"])})
-        self.log_files([path])
+        """Log the numbers of a plan, its file and those beside it: the trace and the pictures."""
+        numbers = dict(database.flat(plan)) | {"fits": int(plan["fits"])}
+        if ends := band(plan):
+            numbers |= {"step_seconds_low": ends[0], "step_seconds_high": ends[1]}
+        self.log_numbers("simulated/", numbers)
+        self.log_files([path, *plan_files(path.parent)])
 
     def log_dataset(self, manifest: Mapping[str, Any]) -> None:
         """Log the tokens that ``manifest`` describes as the data set of the training."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,12 @@ INK, FAINT, GRID = "#22272e", "#57606a", "#e4e7eb"
 # Okabe and Ito's palette, told apart with every common colour blindness; its yellow is too
 # light for a line on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-BADGES = {"measured": "#00664b", "simulated": "#00578a", "extrapolated": "#a34700"}
+BADGES = {
+    "measured": "#00664b",
+    "simulated": "#00578a",
+    "published": "#5b4a8a",
+    "extrapolated": "#a34700",
+}
 # Ticks in each decade of a logarithmic axis that spans at least this factor.
 TICKS = ((300.0, (1.0,)), (10.0, (1.0, 2.0, 5.0)), (0.0, (1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
 STYLE: dict[Any, Any] = {
@@ -43,12 +48,16 @@ STYLE: dict[Any, Any] = {
 
 
 def new_figure(
-    width_inches: float, height_inches: float, panels: int = 1
+    width_inches: float,
+    height_inches: float,
+    panels: int = 1,
+    widths: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with ``panels`` side by side."""
+    """A figure with ``panels`` side by side, as wide as each other unless ``widths`` says else."""
     size = (width_inches, height_inches)
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    axes = figure.subplots(1, panels, squeeze=False, width_ratios=widths)
+    return figure, list(axes[0])
 
 
 def png(figure: Figure) -> bytes:

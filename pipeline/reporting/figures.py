@@ -8,9 +8,10 @@ from functools import partial
 import matplotlib
 from matplotlib.axes import Axes
 
-from pipeline.reporting import humane, measured_plots, plan_plots
+from pipeline.reporting import gpu_plots, humane, measured_plots, plan_plots
 from pipeline.reporting.canvas import STYLE, new_figure, png
-from pipeline.reporting.results import History, Plan, Results
+from pipeline.reporting.plan import Plan
+from pipeline.reporting.results import History, Results
 from pipeline.reporting.scaling import ScalingLaw
 from pipeline.reporting.timeline_plot import draw_timeline
 
@@ -24,37 +25,53 @@ FIGURES = {
     "record_losses": (9.0, 4.2),
     "plan_speed": (5.0, 4.2),
     "plan_causes": (9.0, 0.0),
+    "plan_uses": (9.0, 0.0),
     "plan_memory": (9.0, 0.0),
+    "plan_gpus": (9.0, 0.0),
 }
 
 
 def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
     """Draw the figures of :data:`FIGURES` that ``results`` have numbers for.
 
-    Each streamed run has a figure of its own besides, ``timeline_RUN``.
+    Each streamed run has a figure of its own besides, ``timeline_RUN``, and of each wafer the
+    largest plan two, ``floorplan_RUN`` and ``roofline_RUN``.
     """
     panels: dict[str, list[Panel]] = _measured(results, law) | _planned(results.plans)
     leading = ("loss_curves", "scaling_law", "plan_speed")
     panels["overview"] = [panels[name][-1] for name in leading if name in panels]
+    fitting = len(plan_plots.fitting(results.plans))
     rows = {
         "bits_per_byte": len(results.trained),
-        "plan_causes": sum(plan.step_seconds is not None for plan in results.plans),
+        "plan_causes": fitting,
+        "plan_uses": fitting,
         "plan_memory": len(results.plans),
+        "plan_gpus": 1 + sum(bool(plan.gpus) for plan in results.plans),
     }
     timelines = {
         f"timeline_{training.run}": draw_timeline(training.timeline, f"A step of {training.run}")
         for training in results.streamed
         if training.timeline
     }
-    return timelines | {
-        name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn
-    }
+    return (
+        timelines
+        | _pictures(results)
+        | {name: _draw(name, drawn, rows.get(name, 0)) for name, drawn in panels.items() if drawn}
+    )
 
 
 def draw_training(label: str, history: History) -> bytes:
     """Draw the losses of one training."""
     panel = partial(measured_plots.loss_curves, histories={label: history})
     return _draw("loss_curves", [panel], rows=0)
+
+
+def _pictures(results: Results) -> dict[str, bytes]:
+    """The pictures that the partition stage drew."""
+    found = {}
+    for run, pictures in results.pictured.items():
+        found |= {f"floorplan_{run}": pictures.floorplan, f"roofline_{run}": pictures.roofline}
+    return found
 
 
 def _measured(results: Results, law: ScalingLaw | None) -> dict[str, list[Panel]]:
@@ -90,8 +107,11 @@ def _planned(plans: list[Plan]) -> dict[str, list[Panel]]:
         ]
     if sizes:
         panels["plan_causes"] = [partial(plan_plots.causes, plans=plans)]
+        panels["plan_uses"] = [partial(plan_plots.uses, plans=plans)]
     if plans:
         panels["plan_memory"] = [partial(plan_plots.memory, plans=plans)]
+    if rows := gpu_plots.gpu_rows(plans):
+        panels["plan_gpus"] = [partial(gpu_plots.wafer_in_gpus, rows=rows)]
     return panels
 
 

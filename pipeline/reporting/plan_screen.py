@@ -33,7 +33,7 @@ POLICIES = {
     "keep_all": "all activations are kept; nothing is computed again",
     "keep_inputs": "every block's input is kept; each block is computed again",
     "groups": "every {interval}th block's input is kept; groups, then blocks, are computed again",
-    "offload": "blocks' inputs go to the parameter store and come back; each block is computed again",
+    "offload": "blocks' inputs go to the parameter store and back; each block is computed again",
 }
 LEAST_SHARE = 0.005
 """Shares of a step below this are not listed."""

@@ -21,13 +21,14 @@ from yaml import YAMLError
 
 from pipeline.errors import ReportError
 from pipeline.job import Job
+from pipeline.reporting.plan import Plan, PlanPictures
+from pipeline.reporting.plan_files import plan_files
 from pipeline.reporting.records import RecordCard
 from pipeline.reporting.results import (
     Corpus,
     Evaluation,
     History,
     Metrics,
-    Plan,
     Results,
     Run,
     StageCost,
@@ -119,7 +120,15 @@ class Reader:
             training=self.training(name, frozen, hashes) if frozen and not skipped else None,
             costs={s: self.cost(directory / "benchmarks" / f"{s}.tsv") for s in hashes},
             skipped=skipped,
+            pictures=self.pictures(directory) if "partition" in hashes else None,
         )
+
+    def pictures(self, directory: Path) -> PlanPictures | None:
+        """Read the pictures of a plan, if they were drawn."""
+        _, floorplan, roofline = plan_files(directory)
+        if not (floorplan.exists() and roofline.exists()):
+            return None
+        return PlanPictures(floorplan.read_bytes(), roofline.read_bytes())
 
     def skipped(self, name: str, hashes: dict[str, str]) -> str | None:
         """Why a record run was not trained, if it was not."""

@@ -10,58 +10,9 @@ from datetime import datetime
 
 import numpy as np
 
+from pipeline.reporting.plan import Plan, PlanPictures
 from pipeline.reporting.records import Floor, RecordCard
 from pipeline.streaming.timeline import Span
-
-
-@dataclass(frozen=True)
-class PlanBytes:
-    """Bytes of one planned step; ``None`` where the model does not fit."""
-
-    weights_in: float | None
-    gradients_out: float | None
-    activations_sram_peak: float | None
-    sram_capacity: float | None
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Software release a plan stands for, and the factors on its step time it may be off by."""
-
-    release: str | None
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """``partition.json``: how one model would run on one wafer, simulated."""
-
-    model: str
-    family: str
-    parameters: int
-    sequence_length: int
-    wafer: str
-    fits: bool
-    global_batch: int
-    micro_batch: int | None
-    step_seconds: float | None
-    tokens_per_second: float | None
-    mfu: float | None
-    bottleneck: str | None
-    seconds_by_cause: dict[str, float | None] | None
-    bytes: PlanBytes
-    joules_per_token: float | None
-    calibration: Calibration
-    would_fit: list[str] | None = None
-
-    @property
-    def step_seconds_band(self) -> tuple[float, float] | None:
-        """Shortest and longest step that the calibration allows."""
-        low, high = self.calibration.low, self.calibration.high
-        if self.step_seconds is None or low is None or high is None:
-            return None
-        return self.step_seconds * low, self.step_seconds * high
 
 
 @dataclass(frozen=True)
@@ -181,7 +132,7 @@ class StageCost:
 class Run:
     """One run: its plan, and its training if it has one.
 
-    ``skipped`` says why a record run was not trained.
+    ``pictures`` are those of its plan; ``skipped`` says why a record run was not trained.
     """
 
     name: str
@@ -190,6 +141,7 @@ class Run:
     training: Training | None
     costs: dict[str, StageCost]
     skipped: str | None = None
+    pictures: PlanPictures | None = None
 
 
 @dataclass(frozen=True)
@@ -256,3 +208,14 @@ class Results:
             if run.plan and run.plan not in distinct:
                 distinct.append(run.plan)
         return sorted(distinct, key=lambda plan: (plan.wafer, plan.parameters))
+
+    @property
+    def pictured(self) -> dict[str, PlanPictures]:
+        """Of each wafer the largest model that fits on it: its pictures, by the name of the run."""
+        found: dict[str, Run] = {}
+        for run in self.runs:
+            if run.plan and run.pictures and run.plan.step_seconds:
+                best = found.setdefault(run.plan.wafer, run)
+                if best.plan and run.plan.parameters > best.plan.parameters:
+                    found[run.plan.wafer] = run
+        return {run.name: run.pictures for _, run in sorted(found.items()) if run.pictures}

@@ -1,7 +1,6 @@
 """The timeline of a step as a Chrome trace: open it at https://ui.perfetto.dev, or read it back.
 
-The format is the "JSON Object Format" of the Trace Event Format: complete events ("ph": "X") with
-times in microseconds, on threads that metadata events name after the lanes.
+:mod:`wse.trace` writes the same format of a simulated step, and knows how it is written.
 """
 
 from __future__ import annotations
@@ -9,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from pipeline.files import write_text
 from pipeline.streaming.timeline import Lane, Span
+from wse.trace import Bar, chrome_trace
 
 LANES: tuple[Lane, ...] = get_args(Lane)
 UNITS: Mapping[Lane, str] = {
@@ -30,17 +30,12 @@ def write_chrome_trace(spans: Sequence[Span], path: Path, title: str) -> None:
     Spans of one lane that overlap, as those of several threads do, get rows of their own.
     """
     origin = min((span.start_seconds for span in spans), default=0.0)
-    events: list[dict[str, Any]] = [_metadata("process_name", 0, {"name": title})]
-    thread = 0
-    for lane in LANES:
-        for number, row in enumerate(rows(span for span in spans if span.lane == lane), start=1):
-            thread += 1
-            name = lane if number == 1 else f"{lane} {number}"
-            events.append(_metadata("thread_name", thread, {"name": name}))
-            events.append(_metadata("thread_sort_index", thread, {"sort_index": thread}))
-            events += [_complete(span, thread, origin) for span in row]
-    content = {"displayTimeUnit": "ms", "otherData": {"numbers": "measured"}, "traceEvents": events}
-    write_text(path, json.dumps(content))
+    threads = [
+        (lane if number == 1 else f"{lane} {number}", [_shown(span, origin) for span in row])
+        for lane in LANES
+        for number, row in enumerate(rows(span for span in spans if span.lane == lane), start=1)
+    ]
+    write_text(path, chrome_trace(title, "measured", threads))
 
 
 def rows(spans: Iterable[Span]) -> list[list[Span]]:
@@ -75,25 +70,13 @@ def read_chrome_trace(path: Path) -> list[Span]:
     ]
 
 
-def _complete(span: Span, thread: int, origin: float) -> dict[str, Any]:
+def _shown(span: Span, origin: float) -> Bar:
     seconds = span.end_seconds - span.start_seconds
-    arguments: dict[str, float] = {}
+    amounts: dict[str, float] = {}
     if span.lane in UNITS:
         unit = UNITS[span.lane]
-        arguments[unit] = span.amount
+        amounts[unit] = span.amount
         if seconds > 0:
-            arguments[f"{unit}_per_second"] = span.amount / seconds
-    return {
-        "ph": "X",
-        "name": span.name,
-        "cat": span.lane,
-        "pid": 1,
-        "tid": thread,
-        "ts": 1e6 * (span.start_seconds - origin),
-        "dur": 1e6 * seconds,
-        "args": arguments,
-    }
-
-
-def _metadata(kind: str, thread: int, arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"ph": "M", "name": kind, "pid": 1, "tid": thread, "args": arguments}
+            amounts[f"{unit}_per_second"] = span.amount / seconds
+    begin, end = span.start_seconds - origin, span.end_seconds - origin
+    return Bar(span.name, span.lane, begin, end, amounts)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline import report
 from pipeline.job import Job
+from pipeline.reporting.plan_files import FLOORPLAN, ROOFLINE
 from pipeline.schema import ReportSlice, TrackingConfig
 from pipeline.streaming.timeline import Span
 from pipeline.streaming.trace import write_chrome_trace
@@ -49,6 +51,8 @@ class FakeResults:
             "sequence_length": 2048,
             "wafer": wafer,
             "mode": "weight_streaming",
+            "systems": 1,
+            "sparsity": 0.0,
             "fits": True,
             "micro_batch": 60,
             "gradient_accumulation": 2,
@@ -66,17 +70,31 @@ class FakeResults:
                 "weight_stream": 0.3 * step_seconds,
                 "gradient_stream": 0.2 * step_seconds,
                 "fabric": 0.05 * step_seconds,
-                "fixed": 0.04,
+                "fixed": 0.03 * step_seconds,
+                "update": 0.02 * step_seconds,
             },
+            "seconds_by_use": {"useful": 0.7 * step_seconds, "weights": 0.3 * step_seconds},
+            "gain_of_ten_percent": {"clock": 0.0625, "io_bandwidth": 0.03},
             "bytes": {
                 "weights_in": 8.0 * parameters,
                 "gradients_out": 4.0 * parameters,
                 "activations_sram_peak": 3.1e10,
                 "sram_capacity": 3.35e10,
             },
+            "run": {
+                "tokens": 20.0 * parameters,
+                "hours": 10.0,
+                "kilowatt_hours": 230.0,
+                "dollars_of_energy": 33.0,
+                "dollars_of_systems": 444.0,
+            },
             "calibration": {"release": "facts-1", "low": 0.7, "high": 1.6},
         }
-        self._json(f"{run}/partition.json", {**plan, **changes})
+        self.planned(run, {**plan, **changes})
+
+    def planned(self, run: str, plan: dict[str, Any]) -> None:
+        """What the partition stage writes."""
+        self._json(f"{run}/partition.json", plan)
         self._stage(run, "partition", {})
 
     def unplannable(self, run: str, parameters: int) -> None:
@@ -91,8 +109,11 @@ class FakeResults:
                 "mfu",
                 "bottleneck",
                 "seconds_by_cause",
+                "seconds_by_use",
+                "gain_of_ten_percent",
                 "joules_per_step",
                 "joules_per_token",
+                "run",
             )
         )
         size = {
@@ -104,6 +125,21 @@ class FakeResults:
         change = ["partition.sequence_length=512", "wafer=wse3"]
         changes = {**nothing, "bytes": size, "fits": False, "would_fit": change}
         self.plan(run, parameters, **changes)
+
+    def gpus(self, run: str, parameters: int) -> None:
+        """A plan that names the GPUs of two eras that it was compared with."""
+        gpus = [
+            {"cluster": "dgx_a100", "era": "2020", "gpus": count, "tokens_per_second": rate}
+            for count, rate in ((8, 4e3), (64, 28e3))
+        ]
+        newer = {"cluster": "dgx_h100", "era": "2023", "gpus": 32, "tokens_per_second": 32e3}
+        more = {"step_seconds": 1.0, "configuration": "tensor 8", "design": "sharded"}
+        self.plan(run, parameters, gpus=[{**one, **more} for one in [*gpus, newer]])
+
+    def pictures(self, run: str) -> None:
+        """The pictures of a plan, as the partition stage draws them."""
+        for name, shade in ((FLOORPLAN, 120), (ROOFLINE, 60)):
+            Image.new("L", (40, 30), shade).save(self.results / run / name)
 
     def train(
         self,
@@ -342,6 +378,8 @@ def fill(fake: FakeResults) -> FakeResults:
     fake.train("nano_3m", 3_020_000, 4.731)
     fake.train("nano_10m", 10_200_000, 4.352)
     fake.plan("gpt_111m", 111_000_000)
-    fake.plan("gptj_6b", 6_050_882_784)
+    fake.gpus("gptj_6b", 6_050_882_784)
+    fake.pictures("gpt_111m")
+    fake.pictures("gptj_6b")
     fake.unplannable("gptneox_20b", 20_554_567_680)
     return fake

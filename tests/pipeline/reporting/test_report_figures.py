@@ -13,6 +13,10 @@ from pipeline.reporting import measured_plots, plan_plots
 from pipeline.reporting.figures import FIGURES, draw_figures
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
+from wse.calibration import calibrated_wafer
+from wse.plan import Request, plan
+from wse.transformer import training_graph
+from wse.validation import training_rows
 
 
 def test_every_figure_is_a_small_png_that_is_not_blank(reported):
@@ -53,10 +57,62 @@ def test_each_wafer_has_its_line_of_the_plans_that_fit(fake, axes):
     assert axes.get_title("right") == "simulated"
 
 
-def test_causes_of_each_plan_add_up_to_the_whole(sweep, axes):
-    plan_plots.causes(axes, read_results(sweep.job()).plans)
+@pytest.mark.parametrize("panel", [plan_plots.causes, plan_plots.uses])
+def test_parts_of_each_plan_add_up_to_the_whole(sweep, axes, panel):
+    panel(axes, read_results(sweep.job()).plans)
     widths = np.array([[bar.get_width() for bar in bars] for bars in axes.containers])
     assert widths.sum(axis=0) == pytest.approx(100.0)
+
+
+def test_every_cause_and_use_of_a_plan_has_a_colour():
+    request = Request(training_graph(training_rows()[0].shape), calibrated_wafer(), 120)
+    made = plan(request)
+    assert set(made.seconds_by_cause) == set(plan_plots.CAUSE_COLOURS)
+    assert set(made.seconds_by_use) == set(plan_plots.USE_COLOURS)
+
+
+def test_what_does_not_fit_is_a_cross_and_no_rate(fake, axes):
+    fake.plan("small", 10**8)
+    fake.plan("large", 10**10)
+    fake.unplannable("huge", 10**12)
+    plan_plots.throughput(axes, read_results(fake.job()).plans)
+    crosses = [marks for marks in axes.collections if marks.get_transform() != axes.transData]
+    places = np.concatenate([marks.get_offsets() for marks in axes.collections])
+    assert 10**12 in places[:, 0]
+    assert all(10**12 not in line.get_xdata() for line in axes.lines)
+    assert crosses
+    lowest = min(line.get_ydata().min() for line in axes.lines)
+    height = axes.transAxes.inverted().transform(axes.transData.transform((1e10, lowest)))[1]
+    assert height > 0.1, "crosses lie below every line"
+
+
+def test_published_rates_of_gpt_stand_beside_the_plans_of_their_wafer(fake, axes):
+    fake.plan("small", 10**8)
+    fake.plan("large", 10**10)
+    plan_plots.throughput(axes, read_results(fake.job()).plans)
+    [published] = [c for c in axes.collections if c.get_label() == "CS-2, published"]
+    points = published.get_offsets().tolist()
+    # HPEC'24: 373.4 samples of 2048 tokens a second; ALCF: 27.53 on two systems.
+    assert [rate for _, rate in points[:1]] == pytest.approx([373.4 * 2048])
+    assert 27.53 * 2048 / 2 in [pytest.approx(rate) for _, rate in points]
+    assert len(points) == sum(row.shape.family != "bert" for row in training_rows())
+    assert axes.get_title("right") == "simulated + published"
+
+
+def test_another_wafer_has_no_published_rate_beside_it(fake, axes):
+    fake.plan("small", 10**8, "wse3")
+    fake.plan("large", 10**10, "wse3")
+    plan_plots.throughput(axes, read_results(fake.job()).plans)
+    assert axes.get_title("right") == "simulated"
+    assert all(c.get_label() != "CS-2, published" for c in axes.collections)
+
+
+def test_rates_are_those_of_one_system(fake, axes):
+    fake.plan("one", 10**8)
+    fake.plan("four", 10**8, "wse3", systems=4)
+    plan_plots.throughput(axes, read_results(fake.job()).plans)
+    one, four = (line.get_ydata()[0] for line in axes.lines)
+    assert four == pytest.approx(one / 4)
 
 
 def test_a_plan_that_does_not_fit_says_so(sweep, axes):

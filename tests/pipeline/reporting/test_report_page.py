@@ -66,6 +66,7 @@ def test_each_plan_has_its_numbers(reported):
     assert "gpt_111m wse2 111 M yes 60 of 120 272 ms 190 ms to 435 ms 904 k" in text
     assert "31.0 GB 92.5 % weight stream 31.0 % 25.5 mJ" in text
     assert "does not fit ; what would: partition.sequence_length=512 , wafer=wse3" in text
+    assert "gpt_111m wse2 +6.25 % +3.00 % 2.22 B 10 h 230 33 444" in text
     assert "Calibrated to: facts-1." in text
 
 
@@ -106,7 +107,7 @@ def test_every_table_of_results_and_every_figure_wears_a_badge(reported):
     html = page_of(reported)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
     captions += re.findall(r'<p class="caption">(.*?)</p>', html, re.DOTALL)
-    assert len(captions) == 7 + 5
+    assert len(captions) == 11 + 6
     without = [words for words in captions if 'class="badge' not in words]
     assert without == ["Settings of the trained models."]
     plans = section(html, "The ladder.s plans")
@@ -177,6 +178,19 @@ def test_a_model_that_was_not_evaluated_is_reported_with_what_there_is(fake):
     text = Page(report(fake)).text
     assert f"nano_1m 1.01 M 246 k 5.114 5.224 {MISSING} {MISSING} 4.32 k" in text
     assert "this sweep has 0." in text
+
+
+def test_the_largest_plan_of_each_wafer_is_pictured(sweep):
+    sweep.plan("large_wse3", 10**11, "wse3")
+    sweep.pictures("large_wse3")
+    html = report(sweep)
+    for planned in ("gptj_6b", "large_wse3"):
+        for name in ("floorplan", "roofline"):
+            drawn = (sweep.results / planned / f"plan_{name}.png").read_bytes()
+            assert base64.b64encode(drawn).decode() in html
+            assert (sweep.results / f"figures/{name}_{planned}.png").read_bytes() == drawn
+    assert not (sweep.results / "figures/floorplan_gpt_111m.png").exists()
+    assert "results/large_wse3/plan_trace.json shows the step in Perfetto" in Page(html).text
 
 
 def test_figures_of_an_earlier_sweep_do_not_stay(sweep):

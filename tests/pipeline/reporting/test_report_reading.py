@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from pipeline.config import compose
 from pipeline.errors import ReportError
+from pipeline.partition import plan_model
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
 
@@ -40,6 +42,19 @@ def test_a_wrong_type_is_named_with_its_key_and_value(sweep):
     _change(sweep.results / "gptj_6b/partition.json", parameters="6B")
     with pytest.raises(ReportError, match=r"gptj_6b/partition.json: parameters: .*not '6B'"):
         read_results(sweep.job())
+
+
+@pytest.mark.parametrize("overrides", [[], ["model.positions=131072"], ["partition.systems=4"]])
+def test_what_the_partition_stage_writes_is_read(fake, overrides):
+    config = compose(["model=gptneox_20b", "train=none", *overrides])
+    made = plan_model(config.model, config.wafer, config.partition)
+    fake.planned("real", made)
+    [plan] = read_results(fake.job()).plans
+    assert (plan.model, plan.fits) == ("gptneox_20b", made["fits"])
+    assert (plan.step_seconds, plan.systems) == (made["step_seconds"], made["systems"])
+    assert plan.seconds_by_use == made["seconds_by_use"]
+    if plan.fits:
+        assert plan.arrangement.sram_bytes_per_pe == made["arrangement"]["sram_bytes_per_pe"]
 
 
 def test_a_missing_key_is_named(sweep):
