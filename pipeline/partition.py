@@ -10,15 +10,18 @@ Every number is simulated; the model behind them is explained in ``docs/wafer_mo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from pipeline.capture.planning import graph_of, shape_of
 from pipeline.cli import stage_main
 from pipeline.config import CONF_DIR
 from pipeline.files import write_json
+from pipeline.gpu_clusters import equal_gpus
 from pipeline.job import Job
 from pipeline.reporting.plan_comparison import compare_plans
 from pipeline.reporting.plan_files import write_plan_files
@@ -28,7 +31,6 @@ from wse.cost import Prices
 from wse.graph import Graph
 from wse.hardware import Wafer
 from wse.plan import Request, plan
-from wse.transformer import Shape, training_graph
 
 
 def run(job: Job[PartitionSlice]) -> dict[str, Any]:
@@ -54,16 +56,20 @@ def plan_model(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
     others = {name: other for name, other in known_wafers().items() if name != wafer.name}
 
     def at_length(length: int) -> Graph:
-        return training_graph(shape_of(model, partition, length))
+        return graph_of(model, replace(partition, sequence_length=length))
 
-    return plan(request_of(model, wafer, partition), others, at_length).to_dict()
+    made = plan(request_of(model, wafer, partition), others, at_length).to_dict()
+    shape = shape_of(model, partition)
+    known = made["fits"] and shape is not None
+    made["gpus"] = equal_gpus(shape, made["tokens_per_second"], partition) if known else []
+    return made
 
 
 def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> Request:
     """What the simulator is asked for."""
     prices = partition.prices
     return Request(
-        graph=training_graph(shape_of(model, partition)),
+        graph=graph_of(model, partition),
         wafer=wafer,
         global_batch=partition.global_batch,
         systems=partition.systems,
@@ -73,22 +79,6 @@ def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
         prices=Prices(
             prices.dollars_per_kwh, prices.power_usage_effectiveness, prices.years_of_service
         ),
-    )
-
-
-def shape_of(model: ModelConfig, partition: PartitionConfig, length: int | None = None) -> Shape:
-    """``model`` as the simulator takes it; sequences of all its positions if none are set."""
-    length = length or partition.sequence_length
-    return Shape(
-        name=model.name,
-        family=model.family.value,
-        layers=model.layers,
-        hidden=model.hidden,
-        heads=model.heads,
-        feed_forward=model.feed_forward,
-        vocabulary=model.vocabulary,
-        positions=model.positions,
-        sequence_length=model.positions if length is None else length,
     )
 
 

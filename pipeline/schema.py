@@ -272,6 +272,8 @@ class PartitionConfig:
     release: str | None = None
     sparsity: float = 0.0
     run_tokens: float | None = None
+    clusters: list[str] = field(default_factory=list)
+    eras: list[str] = field(default_factory=list)
     prices: PricesConfig = field(default_factory=PricesConfig)
 
 

@@ -112,9 +112,7 @@ def _weight_gradient(
     return KernelCost(weights * tokens, weights, 0.0, max(weights, outputs))
 
 
-def _attention(
-    operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int
-) -> KernelCost:
+def _attention(operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int) -> KernelCost:
     """Keys or values pass along the token axis; scores are summed over the features of a head.
 
     A PE's share is that of its features and tokens. The keys of a sequence pass every PE that

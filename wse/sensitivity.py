@@ -24,9 +24,7 @@ def _faster_clock(wafer: Wafer) -> Wafer:
 
 RESOURCES: dict[str, Callable[[Setup], Setup]] = {
     "clock": lambda setup: setup.changed(wafer=_faster_clock(setup.wafer)),
-    "sram": lambda setup: _with(
-        setup, sram_bytes_per_pe=int(setup.wafer.sram_bytes_per_pe * MORE)
-    ),
+    "sram": lambda setup: _with(setup, sram_bytes_per_pe=int(setup.wafer.sram_bytes_per_pe * MORE)),
     "io_bandwidth": lambda setup: _with(
         setup, io_bytes_per_second=setup.wafer.io_bytes_per_second * MORE
     ),

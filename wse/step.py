@@ -251,9 +251,13 @@ def _sum(costs: tuple[KernelCost, ...]) -> KernelCost:
 def _bytes(setup: Setup, way: Way) -> StepBytes:
     once = WIRE_BYTES * setup.graph.parameters * setup.density * way.accumulation
     blocks = [layer for layer in setup.graph.layers if layer.kind is LayerKind.block]
-    third = sum(layer.parameters * layer.count for layer in blocks) if way.policy.interval > 1 else 0
+    third = (
+        sum(layer.parameters * layer.count for layer in blocks) if way.policy.interval > 1 else 0
+    )
     tokens = way.micro_batch * setup.graph.sequence_length
-    moved = sum(_offloaded_bytes(setup.graph, way.policy, one, tokens) * one.count for one in blocks)
+    moved = sum(
+        _offloaded_bytes(setup.graph, way.policy, one, tokens) * one.count for one in blocks
+    )
     return StepBytes(
         weights_in=round(2 * once + WIRE_BYTES * third * setup.density * way.accumulation),
         gradients_out=round(once),

@@ -122,9 +122,7 @@ def _block(shape: Shape) -> Layer:
             Operator(f"layer_norm_{n + 1}", OperatorKind.normalization, tokens * hidden)
             for n in range(traits.block_norms)
         ],
-        Operator(
-            "softmax", OperatorKind.softmax, round(shape.heads * tokens * tokens * visible)
-        ),
+        Operator("softmax", OperatorKind.softmax, round(shape.heads * tokens * tokens * visible)),
         Operator("activation", OperatorKind.activation, tokens * inner),
         Operator("residual_1", OperatorKind.elementwise, tokens * hidden),
         Operator("residual_2", OperatorKind.elementwise, tokens * hidden),

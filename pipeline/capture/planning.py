@@ -36,21 +36,27 @@ def graph_of(model: ModelConfig, partition: PartitionConfig) -> Graph:
     A family that can be trained here has a closed form; any other is captured from its
     directory. Raises :class:`~wse.errors.OnewaferError` as either does.
     """
-    length = partition.sequence_length
-    if isinstance(model, CapturedModel):
-        from pipeline.capture.huggingface import capture_directory
+    shape = shape_of(model, partition)
+    if shape is not None:
+        return training_graph(shape)
+    from pipeline.capture.huggingface import capture_directory
 
-        return capture_directory(Path(str(model.weights)), length)
-    return training_graph(
-        Shape(
-            name=model.name,
-            family=model.family.value,
-            layers=model.layers,
-            hidden=model.hidden,
-            heads=model.heads,
-            feed_forward=model.feed_forward,
-            vocabulary=model.vocabulary,
-            positions=model.positions,
-            sequence_length=model.positions if length is None else length,
-        )
+    return capture_directory(Path(str(model.weights)), partition.sequence_length)
+
+
+def shape_of(model: ModelConfig, partition: PartitionConfig) -> Shape | None:
+    """The sizes that the closed form takes; None for a model that has to be captured."""
+    if isinstance(model, CapturedModel):
+        return None
+    length = partition.sequence_length
+    return Shape(
+        name=model.name,
+        family=model.family.value,
+        layers=model.layers,
+        hidden=model.hidden,
+        heads=model.heads,
+        feed_forward=model.feed_forward,
+        vocabulary=model.vocabulary,
+        positions=model.positions,
+        sequence_length=model.positions if length is None else length,
     )

@@ -64,6 +64,7 @@ def _lines(plan: Mapping[str, Any], wafer: Wafer) -> Iterator[tuple[str, str]]:
         yield from _arrangement(plan)
         yield from _links(plan, wafer)
         yield from _cost(plan)
+        yield from _gpus(plan)
     else:
         yield "step time", "none: a single sequence does not fit"
         yield "what would fit", "\n".join(plan["would_fit"]) or "nothing that was tried"
@@ -151,6 +152,19 @@ def _cost(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{run['kilowatt_hours']:,.0f} kWh, {run['dollars_of_energy']:,.0f} dollars of energy and "
         f"{run['dollars_of_systems']:,.0f} of the systems (prices: partition.prices)",
     )
+
+
+def _gpus(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """As many GPUs as are as fast, and what the least of them would ask of a person."""
+    found = plan.get("gpus") or []
+    if not found:
+        return
+    yield (
+        "the same in GPUs",
+        ", ".join(f"{one['gpus']} {one['cluster']} (software of {one['era']})" for one in found),
+    )
+    design = "; ".join(found[0]["design"])
+    yield "to design for those", f"for the first: {design}; for the wafer: nothing"
 
 
 def _model(plan: Mapping[str, Any]) -> str:

@@ -19,9 +19,7 @@ from wse.schedule import Pass, timeline
 SETTLED_STEPS = 3
 
 
-def scheduled_seconds(
-    visits: Sequence[Visit], moved: Sequence[Moved], disk: DiskSpeed
-) -> float:
+def scheduled_seconds(visits: Sequence[Visit], moved: Sequence[Moved], disk: DiskSpeed) -> float:
     """Seconds of a settled step of ``visits``, each of which moves what ``moved`` says."""
     passes = [_pass(visit, bytes_, disk) for visit, bytes_ in zip(visits, moved, strict=True)]
     before, after = (timeline([(passes, 1)], steps).seconds for steps in (2, SETTLED_STEPS))

@@ -12,7 +12,7 @@ from wse.cluster.communication import gather_seconds
 from wse.cluster.eras import Era
 from wse.cluster.hardware import Cluster
 from wse.cluster.products import KERNEL_SECONDS, Machine, pass_seconds, product_seconds
-from wse.graph import Shape
+from wse.transformer import Shape
 
 # Bytes that an operator moves for an element, forward and backward.
 NORM_BYTES = (4, 10)  # in, out; gradient and input twice (for the weight's too), gradient out

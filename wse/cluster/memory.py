@@ -15,7 +15,7 @@ from functools import lru_cache
 from wse.cluster.configuration import Configuration, Recomputation, stage_layers
 from wse.cluster.eras import Era
 from wse.cluster.hardware import Cluster
-from wse.graph import Shape, training_graph
+from wse.transformer import Shape, training_graph
 
 WEIGHT_BYTES = 2
 GRADIENT_BYTES = 4

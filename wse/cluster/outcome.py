@@ -15,7 +15,7 @@ from wse.cluster.configuration import Configuration, design_sentences
 from wse.cluster.memory import MemoryBytes, block_parameters, usable_bytes
 from wse.cluster.search import ClusterChoice, Search
 from wse.cluster.step import CAUSES
-from wse.graph import Shape, training_graph
+from wse.transformer import Shape, training_graph
 
 # The band of the rows' errors grows by these factors at both ends: for code and networks that are
 # not those of the rows, and for another card. Assumptions.

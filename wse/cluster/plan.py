@@ -32,7 +32,7 @@ from wse.cluster.search import (
     tensor_groups,
 )
 from wse.errors import PlanError
-from wse.graph import Shape, training_graph
+from wse.transformer import Shape, training_graph
 
 MOST_GPUS = 65_536  # no larger cluster is looked at
 

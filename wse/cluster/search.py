@@ -22,7 +22,7 @@ from wse.cluster.hardware import Cluster
 from wse.cluster.memory import MemoryBytes, memory_bytes, usable_bytes
 from wse.cluster.step import ClusterStep, cluster_step
 from wse.errors import PlanError
-from wse.graph import Shape
+from wse.transformer import Shape
 
 
 @dataclass(frozen=True)

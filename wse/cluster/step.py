@@ -18,7 +18,7 @@ from wse.cluster.eras import Era
 from wse.cluster.hardware import Cluster
 from wse.cluster.memory import GRADIENT_BYTES, WEIGHT_BYTES, stage_parameters
 from wse.cluster.products import Machine, pass_seconds
-from wse.graph import Shape
+from wse.transformer import Shape
 
 CAUSES = (
     "matrix_products",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from wse.cluster.configuration import Configuration, Recomputation
 from wse.cluster.hardware import Cluster
-from wse.graph import Shape
+from wse.transformer import Shape
 
 _FOLDER = Path(__file__).parent
 _MPT_VOCABULARY = 50368

@@ -109,7 +109,9 @@ def lines(rows: Iterable[Comparison]) -> list[str]:
     return made[1:]
 
 
-_HEADER = f"  {'row':36} {'published':>10} {'simulated':>10} {'error':>8} {'left out':>9}  constants"
+_HEADER = (
+    f"  {'row':36} {'published':>10} {'simulated':>10} {'error':>8} {'left out':>9}  constants"
+)
 
 
 def _line(row: Comparison) -> str:

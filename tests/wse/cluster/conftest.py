@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wse.cluster.hardware import Cluster
-from wse.graph import Shape
+from wse.transformer import Shape
 from wse.validation.gpu_rows import clusters
 
 

@@ -20,7 +20,7 @@ from wse.cluster.calibrate import (
 )
 from wse.cluster.calibration import CALIBRATION_FILE, committed
 from wse.cluster.plan import configured_plan
-from wse.graph import training_graph
+from wse.transformer import training_graph
 from wse.validation.gpu_rows import clusters, gpu_rows
 
 ROOT = Path(__file__).resolve().parents[3]

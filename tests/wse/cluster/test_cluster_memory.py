@@ -12,7 +12,7 @@ from wse.cluster.configuration import Configuration, Recomputation
 from wse.cluster.eras import ERAS
 from wse.cluster.hardware import Cluster
 from wse.cluster.memory import block_activation_bytes, memory_bytes, usable_bytes
-from wse.graph import Shape
+from wse.transformer import Shape
 from wse.validation.gpu_rows import clusters, gpu_rows
 
 OF_2022 = ERAS["2022"]

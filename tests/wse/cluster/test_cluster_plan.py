@@ -14,7 +14,7 @@ from wse.cluster.hardware import Cluster, ClusterError
 from wse.cluster.outcome import ClusterPlan
 from wse.cluster.plan import cluster_plan, configured_plan, gpus_to_match
 from wse.errors import PlanError
-from wse.graph import Shape
+from wse.transformer import Shape
 from wse.validation.gpu_rows import clusters
 
 DERIVED = (

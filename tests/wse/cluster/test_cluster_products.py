@@ -12,7 +12,7 @@ from wse.cluster.communication import gather_seconds, transfer_seconds
 from wse.cluster.eras import ERAS
 from wse.cluster.hardware import Cluster
 from wse.cluster.products import product_seconds
-from wse.graph import Shape
+from wse.transformer import Shape
 from wse.validation.gpu_rows import clusters
 
 SIZES = st.integers(1, 20_000)
