@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from wse.errors import PlanError
@@ -22,7 +22,7 @@ from wse.errors import PlanError
 FORMAT = 1
 
 
-class OperatorKind(str, Enum):
+class OperatorKind(StrEnum):
     """What an operator does, as far as its time on a fabric depends on it.
 
     The three products of a linear layer differ in what streams and what is summed over: forward
@@ -82,7 +82,7 @@ class Operator:
         return 2.0 * self.count * self.rows * self.inner * self.columns * self.visible
 
 
-class LayerKind(str, Enum):
+class LayerKind(StrEnum):
     """What a streamed layer is."""
 
     embedding = "embedding"
@@ -125,7 +125,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Graph:
-    """The step of one sequence of ``sequence_length`` tokens: layers in the order of a forward pass.
+    """The step of one sequence of ``sequence_length`` tokens: layers in their forward order.
 
     ``hidden`` is the width of what passes from block to block.
     """

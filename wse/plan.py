@@ -42,7 +42,7 @@ class Request:
     release: str | None = None
     sparsity: float = 0.0
     run_tokens: float | None = None
-    prices: Prices = Prices()
+    prices: Prices = field(default_factory=Prices)
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Plan:
     Rates and joules are those of all systems together, ``bytes`` those of one; if the step does
     not fit, ``activations_sram_peak`` is that of a single sequence. ``seconds_by_cause`` and
     ``seconds_by_use`` each add up to ``step_seconds``. ``mfu`` is ``model_flops_per_step`` per
-    second over the published dense fp16 peak. ``gain_of_ten_percent`` says how much higher the rate is
-    with a tenth more of each resource. ``would_fit`` lists settings of which each alone makes a
-    sequence fit.
+    second over the published dense fp16 peak. ``gain_of_ten_percent`` says how much higher the
+    rate is with a tenth more of each resource. ``would_fit`` lists settings of which each alone
+    makes a sequence fit.
     """
 
     model: str

@@ -8,12 +8,12 @@ model's. Nothing is measured here.
 
 from __future__ import annotations
 
-from wse.validation.table import UNEXPLAINED, lines, wafer_comparisons
+from wse.validation.table import UNEXPLAINED, gpu_comparisons, lines, wafer_comparisons
 
 
 def main() -> None:
     """Print every row."""
-    print("\n".join(lines(wafer_comparisons())))
+    print("\n".join(lines([*wafer_comparisons(), *gpu_comparisons()])))
     print("\nUnexplained:")
     for sentence in UNEXPLAINED:
         print(f"- {sentence}")

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from wse.calibrate import RELEASE, fit, setup_of, simulated
 from wse.calibration import calibrated_wafer, committed
 from wse.choice import best_step
+from wse.cluster.calibrate import left_out_errors, step_of
+from wse.cluster.calibration import committed as clusters_committed
 from wse.mapping import layouts
 from wse.memory import largest_micro_batch, policies
 from wse.transformer import training_graph
 from wse.validation import TrainingRow, micro_batch_rows, training_rows
+from wse.validation.gpu_rows import gpu_rows
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Comparison:
 UNEXPLAINED = (
     "BERT at a batch of 8192 ran slower per sample than at 2048; nothing in the model does that. "
     "How it was split is not published.",
-    "Two rates of a tiny fully connected network (5.0 and 16.2 ms a step, published) give no depth: "
-    "they are the fixed cost of two to five layers here, and are not used.",
+    "Two rates of a tiny fully connected network (5.0 and 16.2 ms a step, published) give no "
+    "depth: they are the fixed cost of two to five layers here, and are not used.",
     "Older releases run slower by up to a third at the same policy: their one row each sets the "
     "achieved rate, and nothing is left to check it.",
     "Small batches may wait for a fixed cost of each layer or for a slower link: a link alone "
@@ -89,6 +92,24 @@ def _micro_batches() -> Iterable[Comparison]:
         yield Comparison(
             "CS-2, largest micro-batch", name, "sequences", row.micro_batch, largest, "not fitted"
         )
+
+
+def gpu_comparisons() -> list[Comparison]:
+    """Training steps of GPU clusters, each in its published layout."""
+    rows, constants = gpu_rows(), clusters_committed()
+    left_out = left_out_errors(rows, constants)
+    return [
+        Comparison(
+            f"A100, {row.group}",
+            row.id,
+            "s a step",
+            row.step_seconds,
+            step_of(row, constants).seconds,
+            "fitted",
+            without,
+        )
+        for row, without in zip(rows, left_out, strict=True)
+    ]
 
 
 def mean_error(rows: Iterable[Comparison], left_out: bool = False) -> float | None:
