@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,8 @@ def _errors(rows: Sequence[GpuRow], calibration: ClusterCalibration) -> np.ndarr
 
 
 def _scaled(calibration: ClusterCalibration, name: str, factor: float) -> ClusterCalibration:
-    return replace(calibration, **{name: getattr(calibration, name) * factor})
+    changed: dict[str, Any] = {name: getattr(calibration, name) * factor}
+    return replace(calibration, **changed)
 
 
 def left_out_errors(rows: Sequence[GpuRow], start: ClusterCalibration) -> list[float]:
@@ -90,7 +92,7 @@ def calibrated(rows: Sequence[GpuRow], start: ClusterCalibration) -> ClusterCali
     for errors in (left_out_errors(rows, fitted), other_source_errors(rows, fitted)):
         for row, without in zip(rows, errors, strict=True):
             factors.setdefault(row.era, []).append(1 / (1 + without))
-    constants = {name: _rounded(getattr(fitted, name)) for name in CONSTANTS}
+    constants: dict[str, Any] = {name: _rounded(getattr(fitted, name)) for name in CONSTANTS}
     return replace(
         fitted,
         **constants,

@@ -79,7 +79,7 @@ def _check_power(cluster: Cluster) -> None:
 
 # Memory is quicker than the links inside a server, and those than the links outside. The rest is
 # wide enough for every data-centre GPU from 2017 on, too narrow for a slipped factor of 1000.
-_RATIOS = (
+_RATIOS: tuple[tuple[str, str, float, float, str], ...] = (
     ("peak_bf16_flops_per_second", "hbm_bytes_per_second", 20, 2000, "FLOPs per byte"),
     ("peak_bf16_flops_per_second", "exponentials_per_second", 16, 2000, "FLOPs per exponential"),
     ("peak_bf16_flops_per_second", "multiprocessors", 2e11, 1e14, "FLOP/s each"),
