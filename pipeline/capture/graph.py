@@ -9,7 +9,8 @@ from itertools import groupby
 
 from pipeline.capture.layers import Segment
 from pipeline.capture.naming import operators_of
-from pipeline.capture.record import Record, Recorder
+from pipeline.capture.record import Recorder
+from pipeline.capture.step import Record
 from pipeline.capture.values import Value
 from wse.graph import Graph, Layer, LayerKind
 

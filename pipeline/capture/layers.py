@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 
 from torch import nn
 
-from pipeline.capture.record import Call, Record
+from pipeline.capture.step import Call, Record
 from wse.errors import PlanError
 from wse.graph import LayerKind
 

@@ -68,8 +68,8 @@ def capture(
             gradients = [torch.empty_like(one) for one in results]
             for gradient in gradients:
                 values.given(gradient)
-            with recorder.backward():
-                torch.autograd.backward(results, gradients)
+            recorder.turn_back()
+            torch.autograd.backward(results, gradients)
         except Exception as error:
             raise _refusal(name, recorder, error) from error
     segments = find_segments(name, module, recorder.calls, recorder.records)

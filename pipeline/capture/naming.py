@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from pipeline.capture.layers import Segment
 from pipeline.capture.operators import Product
-from pipeline.capture.record import Record
+from pipeline.capture.step import Record
 from wse.graph import PRODUCTS, Operator, OperatorKind
 
 # What a module does as a whole, if it does several of these.

@@ -45,7 +45,7 @@ _NAMES = {
         scalar_tensor fill zero tril triu eye
         index index_select index_put index_add _unsafe_index _unsafe_index_put gather scatter
         scatter_add masked_scatter masked_fill slice_backward select_backward slice_scatter
-        select_scatter cumsum cumprod sort topk histc bincount
+        select_scatter floor_divide cumsum cumprod sort topk histc bincount
         native_dropout native_dropout_backward bernoulli rand rand_like randn randn_like uniform
         normal""",
 }

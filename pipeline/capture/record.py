@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
@@ -20,68 +19,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pipeline.capture.operators import Product, elements_of, is_unwritten, kind_of, product_of
+from pipeline.capture.step import Call, Place, Record, belongs_to_attention, differentiate
 from pipeline.capture.values import Scores, Value, Values
 from wse.graph import OperatorKind
 
-# What a fused attention kernel does; scaling and masking are part of its softmax.
-_OF_ATTENTION = {OperatorKind.attention, OperatorKind.softmax}
-_DROPOUTS = {"aten.native_dropout", "aten.native_dropout_backward", "aten.bernoulli_"}
-
-
-@dataclass(eq=False)
-class Call:
-    """One call of a module, from tick ``start`` to tick ``stop``, by its name in the model.
-
-    ``inputs`` and ``outputs`` are the values of the tensors that it was given and gave;
-    ``input_shape`` is the shape of the first of them.
-    """
-
-    name: str
-    module: nn.Module
-    start: int
-    stop: int = 0
-    inputs: list[Value] = field(default_factory=list)
-    input_shape: tuple[int, ...] = ()
-    outputs: list[Value] = field(default_factory=list)
-
-    @property
-    def leaf(self) -> bool:
-        """Whether the module holds no other."""
-        return next(self.module.children(), None) is None
-
-
-@dataclass(eq=False)
-class Place:
-    """Where in the forward pass an operator ran: when, for which module, and in an attention.
-
-    ``records`` are the operators that autograd differentiates together with it.
-    """
-
-    call: Call
-    tick: int
-    fused: bool
-    records: list[Record] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class Record:
-    """One operator as it ran; ``place`` of a backward pass is that of what it differentiates.
-
-    ``forward`` is the operator that one of the backward pass differentiates, if it is known.
-    ``elements`` are those it goes through, ``widest`` those of the largest tensor it writes that
-    stays in memory. ``scores`` are those it makes (``makes_scores``) or works on.
-    """
-
-    operator: str
-    kind: OperatorKind
-    place: Place
-    backward: bool
-    elements: int
-    widest: int
-    product: Product | None = None
-    forward: Record | None = None
-    scores: Scores | None = None
-    makes_scores: bool = False
+_ATTENTION = F.scaled_dot_product_attention
 
 
 class Recorder(TorchDispatchMode):
@@ -122,11 +64,9 @@ class Recorder(TorchDispatchMode):
             stack.enter_context(self)
             yield
 
-    @contextmanager
-    def backward(self) -> Iterator[None]:
-        """What is recorded within is the backward pass."""
+    def turn_back(self) -> None:
+        """What is recorded from here on is the backward pass."""
         self._backward = True
-        yield
 
     def _watch(self, stack: ExitStack, name: str, module: nn.Module) -> None:
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -211,10 +151,10 @@ class Recorder(TorchDispatchMode):
             scores=scores,
         )
         if backward:
-            _differentiate(record)
+            differentiate(record)
         else:
             self._advance(record, before, inputs, outputs)
-        if is_unwritten(operator) or (place.fused and not _belongs_to_attention(record)):
+        if is_unwritten(operator) or (place.fused and not belongs_to_attention(record)):
             return
         self.records.append(record)
         # Of what has no gradient of its own, the products of a custom function alone matter.
@@ -262,35 +202,6 @@ class Recorder(TorchDispatchMode):
         if running is not None:
             self._last = self._places.get(running._sequence_nr(), self._last)
         return self._last
-
-
-_ATTENTION = F.scaled_dot_product_attention
-
-
-def _differentiate(record: Record) -> None:
-    """Tie an operator of the backward pass to the one that it differentiates."""
-    candidates = record.place.records
-    if record.product is None:
-        record.forward = next(iter(candidates), None)
-    else:
-        products = [one for one in candidates if one.product is not None]
-        same = [one for one in products if one.product.volume == record.product.volume]
-        record.forward = next(iter([*same, *products]), None)
-        weighted = record.product.weighted
-        if record.forward is not None and record.forward.kind is OperatorKind.linear:
-            record.kind = OperatorKind.input_gradient if weighted else OperatorKind.weight_gradient
-        elif record.kind is OperatorKind.linear:
-            record.kind = OperatorKind.input_gradient
-    record.scores = None if record.forward is None else record.forward.scores
-
-
-def _belongs_to_attention(record: Record) -> bool:
-    """Whether an operator within a fused attention is one of it, or sums up its gradients."""
-    return (
-        record.kind in _OF_ATTENTION
-        or record.operator in _DROPOUTS
-        or (record.backward and record.operator == "aten.add")
-    )
 
 
 def _is_view(func: Any, inputs: Sequence[Value], outputs: Sequence[Value]) -> bool:
