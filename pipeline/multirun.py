@@ -37,8 +37,9 @@ class Gathering:
 
     def kept(self) -> list[dict[str, Any]]:
         """What was kept, in the order of the runs."""
-        files = self.folder.glob("*.json") if self.folder else ()
-        return [json.loads(path.read_text()) for path in sorted(files, key=lambda p: int(p.stem))]
+        files = list(self.folder.glob("*.json")) if self.folder else []
+        files.sort(key=lambda path: int(path.stem))
+        return [json.loads(path.read_text()) for path in files]
 
 
 @contextmanager

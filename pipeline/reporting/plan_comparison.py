@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from pipeline.files import write_text
@@ -71,7 +71,7 @@ def comparison_table(plans: Sequence[Mapping[str, Any]]) -> Table:
         padding=0,
     )
     for heading in HEADINGS:
-        justify = "left" if heading in LEFT else "right"
+        justify: JustifyMethod = "left" if heading in LEFT else "right"
         table.add_column(heading, justify=justify, no_wrap=heading not in WRAPPED)
     for plan in by_size(plans):
         table.add_row(*_line(plan))
