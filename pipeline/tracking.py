@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SYSTEM_SECONDS = 5.0  # between samples of the computer's load
-FORECASTS = ("plan", "predicted_step_seconds")  # of metrics.json
+FORECASTS = ("plan", "predicted_step_seconds", "scheduled_step_seconds")  # of metrics.json
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,10 @@ class Run:
     def log_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Log the content of ``metrics.json``, what it forecast apart from what it measured."""
         forecast = metrics.get("plan") or {}
-        step = {"step_seconds": metrics.get("predicted_step_seconds")}
+        step = {
+            "step_seconds": metrics.get("predicted_step_seconds"),
+            "scheduled_step_seconds": metrics.get("scheduled_step_seconds"),
+        }
         self.log_numbers("predicted/", dict(database.flat(forecast)) | step)
         floor = dict(database.flat({"floor_seconds": metrics.get("floor_seconds") or {}}))
         measured = {key: metrics[key] for key in metrics if key not in FORECASTS}

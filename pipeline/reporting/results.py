@@ -51,6 +51,7 @@ class Metrics:
     bytes_read: int = 0
     bytes_written: int = 0
     predicted_step_seconds: float | None = None
+    scheduled_step_seconds: float | None = None
     floor_seconds: Floor | None = None
 
 
