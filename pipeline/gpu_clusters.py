@@ -6,12 +6,9 @@ is simulated.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from pipeline.config import CONF_DIR
+from pipeline.described_hardware import known_clusters
 from pipeline.schema import PartitionConfig
 from wse.cluster.hardware import Cluster
 from wse.cluster.plan import gpus_to_match
@@ -58,13 +55,3 @@ def _cluster(name: str) -> Cluster:
     if name not in known:
         raise PlanError(f"partition.clusters: {name!r} is none of {', '.join(known)}")
     return known[name]
-
-
-@cache
-def known_clusters() -> dict[str, Cluster]:
-    """The clusters of ``conf/cluster/`` by the name of their file."""
-    schema = OmegaConf.structured(Cluster)
-    return {
-        path.stem: cast(Cluster, OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.load(path))))
-        for path in sorted((CONF_DIR / "cluster").glob("*.yaml"))
-    }

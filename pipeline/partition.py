@@ -11,15 +11,13 @@ Every number is simulated; the model behind them is explained in ``docs/wafer_mo
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from pipeline.capture.planning import graph_of, shape_of
 from pipeline.cli import stage_main
-from pipeline.config import CONF_DIR
+from pipeline.described_hardware import known_wafers
 from pipeline.files import write_json
 from pipeline.gpu_clusters import equal_gpus
 from pipeline.job import Job
@@ -80,16 +78,6 @@ def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
             prices.dollars_per_kwh, prices.power_usage_effectiveness, prices.years_of_service
         ),
     )
-
-
-@cache
-def known_wafers() -> dict[str, Wafer]:
-    """The wafers of ``conf/wafer/`` by name, as ``wafer=NAME`` gives them."""
-    schema = OmegaConf.structured(Wafer)
-    return {
-        path.stem: cast(Wafer, OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.load(path))))
-        for path in sorted((CONF_DIR / "wafer").glob("*.yaml"))
-    }
 
 
 if __name__ == "__main__":

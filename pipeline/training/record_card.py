@@ -18,14 +18,16 @@ from typing import Any
 
 import psutil
 
+from pipeline.capture.planning import graph_of
 from pipeline.cli import MEMORY_VARIABLE
 from pipeline.config import CONF_DIR
+from pipeline.described_hardware import known_wafers
 from pipeline.files import write_json
 from pipeline.job import Job
-from pipeline.partition import known_wafers, plan_model
 from pipeline.reporting import humane
 from pipeline.schema import PartitionConfig, TrainSlice
 from pipeline.training.history import History
+from wse.plan import Request, planned_step
 
 REPOSITORY = CONF_DIR.parent
 CODE = ("Snakefile", "rules", "conf", "pipeline", "wse", "requirements.lock")
@@ -108,11 +110,12 @@ def _write_status(job: Job[TrainSlice], status: dict[str, str]) -> None:
 def simulated_step_seconds(config: TrainSlice) -> dict[str, float | None]:
     """Seconds of the very same step on each wafer, simulated; None where it does not fit."""
     train = config.train
-    step = PartitionConfig(train.global_batch, train.sequence_length)
-    return {
-        name: plan_model(config.model, wafer, step)["step_seconds"]
+    graph = graph_of(config.model, PartitionConfig(sequence_length=train.sequence_length))
+    steps = {
+        name: planned_step(Request(graph, wafer, train.global_batch))[1]
         for name, wafer in known_wafers().items()
     }
+    return {name: step and step.seconds for name, step in steps.items()}
 
 
 def commit() -> str | None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import compose
-from pipeline.partition import known_wafers, plan_model
+from pipeline.described_hardware import known_wafers
+from pipeline.partition import plan_model
 from pipeline.schema import Config
 
 FILE = Path(__file__).parent / "plans.json"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.partition import known_wafers
+from pipeline.described_hardware import known_wafers
 from tests.golden.renew import FILE, LADDER, golden_plan, text
 
 GOLDEN: dict[str, dict[str, Any]] = json.loads(FILE.read_text())

@@ -15,8 +15,9 @@ from rich.console import Console
 import pipeline.tracking
 from pipeline.capture.planning import shape_of
 from pipeline.config import CONF_DIR, compose
+from pipeline.described_hardware import known_wafers
 from pipeline.job import Job
-from pipeline.partition import known_wafers, plan_model, run
+from pipeline.partition import plan_model, run
 from pipeline.reporting import plan_screen
 from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import PartitionConfig, PartitionSlice, TrackingConfig
