@@ -43,7 +43,7 @@ def _plan(shape: Shape, wafer: Wafer = WSE2, batch: int = 120, **others: Any) ->
 
 @pytest.fixture(scope="module")
 def long_20b(ladder: dict[str, Shape]) -> Shape:
-    return replace(ladder["gptneox_20b"], positions=131072, sequence_length=131072)
+    return replace(ladder["gptneox_20b"], positions=524288, sequence_length=524288)
 
 
 def test_the_record_of_2022_fits_one_wse2(ladder: dict[str, Shape]) -> None:
@@ -96,7 +96,7 @@ def test_there_is_a_rate_if_and_only_if_it_fits(
 
 def test_what_would_fit_does_fit(long_20b: Shape) -> None:
     roomy = replace(
-        WSE2, name="roomy", sram_bytes_per_pe=4 * WSE2.sram_bytes_per_pe, sram_bytes=160e9
+        WSE2, name="roomy", sram_bytes_per_pe=16 * WSE2.sram_bytes_per_pe, sram_bytes=640e9
     )
     small = replace(WSE2, name="small")
 
