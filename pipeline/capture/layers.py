@@ -109,12 +109,16 @@ def _rows(name: str, parent: nn.Module, calls: Sequence[Call]) -> Iterator[list[
 
 
 def _spans(name: str, module: nn.Module, calls: Sequence[Call]) -> list[Call]:
-    """A list is never called: it runs from the first call of what it holds to the last."""
+    """A list is never called: it runs from its first module's call to what is called after it."""
     inside = [call for call in calls if _within(call.name, name)]
     if not inside or not isinstance(module, nn.ModuleList):
         return []
     last = max(inside, key=lambda call: call.stop)
-    return [replace(inside[0], name=name, module=module, stop=last.stop, outputs=last.outputs)]
+    stop, outputs = last.stop, last.outputs
+    following = next((call for call in calls if call.start > stop), None)
+    if following is not None:
+        stop, outputs = following.start - 1, following.inputs
+    return [replace(inside[0], name=name, module=module, stop=stop, outputs=outputs)]
 
 
 def _within(name: str, outer: str) -> bool:

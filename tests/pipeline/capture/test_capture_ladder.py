@@ -41,7 +41,9 @@ def test_a_captured_ladder_model_agrees_with_the_closed_form(
         assert ours.backward_flops == pytest.approx(theirs.backward_flops, rel=0.01)
     block, theirs = captured.layers[1], closed.layers[1]
     assert block.kind is LayerKind.block
-    assert block.saved_elements == pytest.approx(theirs.saved_elements, rel=0.5)
+    if name == "cerebras_gpt_111m":  # of the others transformers writes out attention or GELU
+        assert block.saved_elements == pytest.approx(theirs.saved_elements, rel=0.2)
+        assert block.widest_elements == theirs.widest_elements
     kinds = [operator.kind for operator in theirs.forward]
     for kind in (OperatorKind.attention, OperatorKind.softmax, OperatorKind.normalization):
         assert sum(one.kind is kind for one in block.forward) == kinds.count(kind)
