@@ -12,6 +12,7 @@ SPANS = (
     (86400.0, 3600, "h", 60, "min"),
     (float("inf"), 86400, "d", 3600, "h"),
 )
+YEAR = 31_557_600.0  # seconds; from two years on, hours say nothing
 SECONDS = ((1.0, " s"), (1e-3, " ms"), (1e-6, " µs"))
 
 
@@ -66,9 +67,11 @@ def fixed(value: float | None, decimals: int = 3) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``45.0 ms``, ``3.21 s``, ``4 min 12 s``, ``1 h 3 min`` or ``2 d 5 h``."""
+    """``45.0 ms``, ``3.21 s``, ``4 min 12 s``, ``1 h 3 min``, ``2 d 5 h`` or ``12.3 years``."""
     if seconds is None or seconds < 59.5:
         return scaled(seconds, SECONDS)
+    if seconds >= 2 * YEAR:
+        return f"{significant(seconds / YEAR)} years"
     # Rounding comes first here too: 59 min 59.7 s is 1 h.
     span = next(span for span in SPANS if round(seconds / span[3]) * span[3] < span[0])
     _, large, large_name, small, small_name = span

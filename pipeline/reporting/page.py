@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.reporting import humane
 from pipeline.reporting.comparison import STORED_BYTES, compare
+from pipeline.reporting.plan_screen import RESOURCES
 from pipeline.reporting.results import Machine, Results, StageCost, Training
 from pipeline.reporting.scaling import (
     CONFIDENCE,
@@ -63,6 +64,7 @@ def render(
         confidence=f"{100 * CONFIDENCE:.0f} %",
         sizes_for_a_fit=SIZES_FOR_A_FIT,
         points=points,
+        resources=RESOURCES,
         streamed=results.streamed,
         lanes={training.run: lane_uses(training.timeline) for training in results.streamed},
         skipped={run.name: run.skipped for run in results.runs if run.skipped},

@@ -40,7 +40,9 @@ class FakeResults:
         config = ReportSlice(sweep="fake", runs=self.runs, corpora=self.corpora)
         return Job("report", "0" * 64, "fake", self.results, config, TrackingConfig())
 
-    def plan(self, run: str, parameters: int = 10**9, wafer: str = "wse2", **changes: Any) -> None:
+    def plan(
+        self, run: str, /, parameters: int = 10**9, wafer: str = "wse2", **changes: Any
+    ) -> None:
         step_seconds = 2e-9 * parameters + 0.05
         plan = {
             "model": run,

@@ -35,6 +35,8 @@ def test_counts_carry_three_digits_and_a_unit(value, text):
         (3599.7, "1 h"),
         (3780, "1 h 3 min"),
         (190_000, "2 d 5 h"),
+        (63_115_200, "2.00 years"),
+        (5.7e9, "181 years"),
         (None, humane.MISSING),
     ],
 )
@@ -56,7 +58,7 @@ def test_a_count_is_never_off_by_more_than_its_rounding(value):
     assert float(number.replace(",", "")) * factor == pytest.approx(value, rel=0.006)
 
 
-@given(st.floats(min_value=60, max_value=1e8))
+@given(st.floats(min_value=60, max_value=6e7))
 def test_a_long_duration_is_never_off_by_more_than_its_rounding(seconds):
     units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
     words = humane.duration(seconds).split()

@@ -66,7 +66,8 @@ def test_each_plan_has_its_numbers(reported):
     assert "gpt_111m wse2 111 M yes 60 of 120 272 ms 190 ms to 435 ms 904 k" in text
     assert "31.0 GB 92.5 % weight stream 31.0 % 25.5 mJ" in text
     assert "does not fit ; what would: partition.sequence_length=512 , wafer=wse3" in text
-    assert "gpt_111m wse2 +6.25 % +3.00 % 2.22 B 10 h 230 33 444" in text
+    assert "model wafer clock I/O bandwidth nano_1m wse2 +6.25 % +3.00 %" in text
+    assert "gpt_111m wse2 2.22 B 10 h 230 33 444" in text
     assert "Calibrated to: facts-1." in text
 
 
@@ -107,7 +108,7 @@ def test_every_table_of_results_and_every_figure_wears_a_badge(reported):
     html = page_of(reported)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
     captions += re.findall(r'<p class="caption">(.*?)</p>', html, re.DOTALL)
-    assert len(captions) == 11 + 6
+    assert len(captions) == 11 + 7
     without = [words for words in captions if 'class="badge' not in words]
     assert without == ["Settings of the trained models."]
     plans = section(html, "The ladder.s plans")
