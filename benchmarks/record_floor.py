@@ -112,8 +112,9 @@ def _show(
     made.add_row("floor of the update", f"{floor.update:.1f} s")
     made.add_row("step / larger of compute and transfers", f"{ratio:.2f}, target {TARGET:.2f}")
     made.add_row("peak memory", f"{run.peak_rss_bytes / 1024**3:.2f} GiB")
-    read, written = run.bytes_read_per_step / 1e9, run.bytes_written_per_step / 1e9
-    made.add_row("of a step, read and written", f"{read:.1f} GB and {written:.1f} GB")
+    if arguments.steps > 1:  # a single step's traffic is not told apart from that of the fill
+        read, written = run.bytes_read_per_step / 1e9, run.bytes_written_per_step / 1e9
+        made.add_row("of a step, read and written", f"{read:.1f} GB and {written:.1f} GB")
     comparison.show(made)
     return {
         "target": TARGET,
