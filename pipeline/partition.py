@@ -58,8 +58,8 @@ def plan_model(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
 
     made = plan(request_of(model, wafer, partition), others, at_length).to_dict()
     shape = shape_of(model, partition)
-    known = made["fits"] and shape is not None
-    made["gpus"] = equal_gpus(shape, made["tokens_per_second"], partition) if known else []
+    rate = made["tokens_per_second"]
+    made["gpus"] = equal_gpus(shape, rate, partition) if shape and made["fits"] else []
     return made
 
 

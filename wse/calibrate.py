@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -124,9 +125,8 @@ def _of_release(row: TrainingRow, wafer: Wafer, main: Calibration) -> Calibratio
 
 def _rounded(calibration: Calibration) -> Calibration:
     numbers = ("achieved_share", "fixed_seconds_per_layer", "low", "high")
-    return replace(
-        calibration, **{name: float(f"{getattr(calibration, name):.5g}") for name in numbers}
-    )
+    rounded: dict[str, Any] = {name: float(f"{getattr(calibration, name):.5g}") for name in numbers}
+    return replace(calibration, **rounded)
 
 
 def report(made: Calibrations) -> str:

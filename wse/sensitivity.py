@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from wse.choice import best_step
 from wse.hardware import Wafer
@@ -54,5 +55,5 @@ def gains(setup: Setup, sequences: int, found: Step) -> dict[str, float]:
     return made
 
 
-def _with(setup: Setup, **changes: float) -> Setup:
+def _with(setup: Setup, **changes: Any) -> Setup:
     return setup.changed(wafer=replace(setup.wafer, **changes))

@@ -77,8 +77,9 @@ def differentiate(record: Record) -> None:
     if record.product is None:
         record.forward = next(iter(candidates), None)
     else:
+        volume = record.product.volume
         products = [one for one in candidates if one.product is not None]
-        same = [one for one in products if one.product.volume == record.product.volume]
+        same = [one for one in products if one.product and one.product.volume == volume]
         record.forward = next(iter([*same, *products]), None)
         weighted = record.product.weighted
         if record.forward is not None and record.forward.kind is OperatorKind.linear:

@@ -111,11 +111,11 @@ def simulated_step_seconds(config: TrainSlice) -> dict[str, float | None]:
     """Seconds of the very same step on each wafer, simulated; None where it does not fit."""
     train = config.train
     graph = graph_of(config.model, PartitionConfig(sequence_length=train.sequence_length))
-    steps = {
-        name: planned_step(Request(graph, wafer, train.global_batch))[1]
-        for name, wafer in known_wafers().items()
-    }
-    return {name: step and step.seconds for name, step in steps.items()}
+    seconds: dict[str, float | None] = {}
+    for name, wafer in known_wafers().items():
+        _, step = planned_step(Request(graph, wafer, train.global_batch))
+        seconds[name] = None if step is None else step.seconds
+    return seconds
 
 
 def commit() -> str | None:
