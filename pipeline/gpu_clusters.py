@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.described_hardware import known_clusters
 from pipeline.schema import PartitionConfig
+from wse.cluster.eras import ERAS
 from wse.cluster.hardware import Cluster
 from wse.cluster.plan import gpus_to_match
 from wse.errors import PlanError
@@ -24,10 +25,13 @@ def equal_gpus(
     Empty where no number of GPUs reaches the rate. Raises :class:`PlanError` for a name that is
     not in ``conf/cluster/``, or an era that is not known.
     """
+    for era in partition.eras:
+        if era not in ERAS:
+            raise PlanError(f"partition.eras: {era!r} is none of {', '.join(ERAS)}")
     found = []
     for name in partition.clusters:
+        cluster = _cluster(name)
         for era in partition.eras:
-            cluster = _cluster(name)
             made = gpus_to_match(shape, cluster, tokens_per_second, partition.global_batch, era)
             if made is not None:
                 values = made.to_dict()
