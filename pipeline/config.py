@@ -33,7 +33,7 @@ CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
 # A stage's version is part of its frozen slice: raise it when the stage's output changes for
 # the same configuration, and every run of that stage is done again.
-STAGE_VERSIONS = {"tokenize": 1, "partition": 1, "train": 2, "evaluate": 1, "report": 1}
+STAGE_VERSIONS = {"tokenize": 1, "partition": 2, "train": 2, "evaluate": 1, "report": 1}
 
 
 def register_schemas() -> None:
