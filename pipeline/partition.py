@@ -81,4 +81,6 @@ def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
 
 
 if __name__ == "__main__":
-    stage_main("partition", run, together=compare_plans)
+    from pipeline import partition  # by its own name other processes of a multirun find it
+
+    stage_main("partition", partition.run, together=compare_plans)

@@ -68,7 +68,7 @@ def draw_training(label: str, history: History) -> bytes:
 
 def _pictures(results: Results) -> dict[str, bytes]:
     """The pictures that the partition stage drew."""
-    found = {}
+    found: dict[str, bytes] = {}
     for run, pictures in results.pictured.items():
         found |= {f"floorplan_{run}": pictures.floorplan, f"roofline_{run}": pictures.roofline}
     return found

@@ -6,6 +6,7 @@ Both axes are logarithmic: FLOPs for a byte that comes one way, and FLOPs a seco
 from __future__ import annotations
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -52,8 +53,10 @@ def roofline(axes: Axes, made: Roofline) -> None:
     axes.set_ylabel("GFLOP/s of a PE")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value / GIGA:g}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    ratio = made.pes / PETA
     wafer = axes.secondary_yaxis(
-        "right", functions=(lambda y: y * made.pes / PETA, lambda y: y * PETA / made.pes)
+        "right",
+        functions=(lambda y: np.multiply(y, ratio), lambda y: np.divide(y, ratio)),
     )
     wafer.set_ylabel("PFLOP/s of all PEs")
     wafer.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
