@@ -72,14 +72,12 @@ def _linearized(
     errors, slopes = [], []
     for row in rows:
         way = simulated(row, wafer, calibration).way
-
-        def seconds(rate: float, fixed: float, row: TrainingRow = row, way=way) -> float:  # type: ignore[no-untyped-def]
-            setup = setup_of(row, wafer, _changed(calibration, rate, fixed))
-            return step(setup, way).seconds / row.step_seconds
-
-        base = seconds(0.0, 0.0)
+        base, slower, fixed = (
+            step(setup_of(row, wafer, _changed(calibration, *by)), way).seconds / row.step_seconds
+            for by in ((0.0, 0.0), (SMALL, 0.0), (0.0, SMALL))
+        )
         errors.append(base - 1)
-        slopes.append([(seconds(*by) - base) / SMALL for by in ((SMALL, 0.0), (0.0, SMALL))])
+        slopes.append([(slower - base) / SMALL, (fixed - base) / SMALL])
     return np.array(errors), np.array(slopes)
 
 

@@ -40,9 +40,11 @@ def _config(model: str) -> Config:
 
 
 def golden_plan(model: str, wafer: str) -> dict[str, Any]:
-    """The plan of a model on a wafer at the defaults of conf/partition/."""
+    """The plan of a model on a wafer at the defaults of conf/partition/; of its GPUs, how many."""
     config = _config(model)
-    return plan_model(config.model, known_wafers()[wafer], config.partition)
+    made = plan_model(config.model, known_wafers()[wafer], config.partition)
+    gpus = {f"{one['cluster']}, {one['era']}": one["gpus"] for one in made["gpus"]}
+    return made | {"gpus": gpus}
 
 
 def rounded(value: Any) -> Any:
