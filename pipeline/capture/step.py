@@ -78,7 +78,8 @@ def differentiate(record: Record) -> None:
         record.forward = next(iter(candidates), None)
     else:
         products = [one for one in candidates if one.product is not None]
-        same = [one for one in products if one.product.volume == record.product.volume]
+        volume = record.product.volume
+        same = [one for one in products if one.product and one.product.volume == volume]
         record.forward = next(iter([*same, *products]), None)
         weighted = record.product.weighted
         if record.forward is not None and record.forward.kind is OperatorKind.linear:
