@@ -146,13 +146,19 @@ def _inputs(module: nn.Module, tokens: int) -> dict[str, Any]:
 def _single_sequences() -> Iterator[None]:
     """Spare ``transformers`` the look at values for padding and for several sequences in one.
 
-    There is neither in one sequence without values; masks are made as for any sequence.
+    There is neither in one sequence without values; masks are made as for any sequence. Its
+    advice on training is not what is asked for.
     """
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
     with (
         patch.object(masking_utils, "is_tracing", lambda tensor=None: True),
         patch.object(masking_utils, "find_packed_sequence_indices", lambda position_ids: None),
     ):
-        yield
+        try:
+            yield
+        finally:
+            transformers.logging.set_verbosity(verbosity)
 
 
 def _line(error: Exception) -> str:

@@ -77,8 +77,8 @@ def differentiate(record: Record) -> None:
     if record.product is None:
         record.forward = next(iter(candidates), None)
     else:
-        volume = record.product.volume
         products = [one for one in candidates if one.product is not None]
+        volume = record.product.volume
         same = [one for one in products if one.product and one.product.volume == volume]
         record.forward = next(iter([*same, *products]), None)
         weighted = record.product.weighted

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.capture.module import capture
 from pipeline.config import CONF_DIR
@@ -118,6 +119,23 @@ def test_an_operator_that_cannot_be_placed_is_named_and_counted(
     assert f"aten._fft_r2c ({BLOCKS})" in caplog.text
     assert f"{sum(graph.unknown.values())} operators of " in caplog.text
     assert "could not be placed and take no time in the plan" in caplog.text
+
+
+def test_what_is_made_of_parameters_alone_is_a_weight() -> None:
+    class Scaled(Fused):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(WIDTH, 1))
+
+        def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+            weight = self.gain * self.out.weight
+            return super().forward(F.linear(x, weight), mask)
+
+    block = capture(Model(Scaled), ids(), loss=next_token_loss).layers[1]
+    (scaled,) = (one for one in block.forward if one.name == "attention.linear")
+    assert (scaled.kind, scaled.parameters) == (OperatorKind.linear, WIDTH * WIDTH)
+    gradients = [one.kind for one in block.backward if one.name.startswith("attention.linear.")]
+    assert set(gradients) == {OperatorKind.input_gradient, OperatorKind.weight_gradient}
 
 
 def test_what_is_kept_for_the_backward_pass() -> None:
