@@ -24,8 +24,10 @@ def request(*overrides: str) -> Request:
     return request_of(config.model, config.wafer, config.partition)
 
 
-@pytest.mark.parametrize("wafer", ["wse1", "wse2", "wse3"])
-@pytest.mark.parametrize("model", ["cerebras_gpt_111m", "gptneox_20b", "gpt3_175b"])
+@pytest.mark.parametrize(
+    ("model", "wafer"),
+    [("gptneox_20b", "wse1"), ("cerebras_gpt_111m", "wse2"), ("gpt3_175b", "wse3")],
+)
 def test_a_plan_that_fits_leaves_a_trace_and_two_pictures(
     model: str, wafer: str, tmp_path: Path
 ) -> None:
