@@ -65,6 +65,7 @@ CONTRACT: dict[str, type | tuple[type, ...]] = {
     "unknown_operators": dict,
     "would_fit": list,
     "simulated": bool,
+    "gpus": list,
 }
 NESTED = {
     "seconds_by_cause": {
