@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -55,7 +56,17 @@ def build(model: Model, recorder: Recorder, segments: Sequence[Segment]) -> Grap
             )
         )
     hidden = next(one.call.input_shape[-1] for one in segments if one.call is not None)
-    return Graph(model.name, model.family, model.sequence_length, hidden, tuple(_merged(layers)))
+    named = tuple(_named_apart(_merged(layers)))
+    return Graph(model.name, model.family, model.sequence_length, hidden, named)
+
+
+def _named_apart(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Layers, those that run again under their name, as shared weights do, with a number."""
+    seen: Counter[str] = Counter()
+    for layer in layers:
+        seen[layer.name] += 1
+        times = seen[layer.name]
+        yield layer if times == 1 else replace(layer, name=f"{layer.name}, run {times}")
 
 
 def _at(starts: Sequence[int], tick: int) -> int:

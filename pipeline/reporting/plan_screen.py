@@ -155,16 +155,23 @@ def _cost(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _gpus(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """As many GPUs as are as fast, and what the least of them would ask of a person."""
+    """As many GPUs as are as fast, each with the layout that a person would have to design."""
     found = plan.get("gpus") or []
-    if not found:
-        return
-    yield (
-        "the same in GPUs",
-        ", ".join(f"{one['gpus']} {one['cluster']} (software of {one['era']})" for one in found),
+    if found:
+        yield "the same in GPUs", "\n".join(map(_gpu_words, found))
+
+
+def _gpu_words(one: Mapping[str, Any]) -> str:
+    """One line; the sentences of the whole design are in ``partition.json``."""
+    layout = one["configuration"]
+    splits = (
+        ("matrices over", layout["tensor_parallel"], "GPUs"),
+        ("layers over", layout["pipeline_parallel"], "stages"),
+        ("the batch over", layout["data_parallel"], "copies"),
     )
-    design = "; ".join(found[0]["design"])
-    yield "to design for those", f"for the first: {design}; for the wafer: nothing"
+    words = [f"{what} {ways} {of}" for what, ways, of in splits if ways > 1]
+    design = ", ".join(words) or "nothing to split"
+    return f"{one['gpus']} {one['cluster']} (software of {one['era']}: {design})"
 
 
 def _model(plan: Mapping[str, Any]) -> str:

@@ -40,11 +40,15 @@ def _config(model: str) -> Config:
 
 
 def golden_plan(model: str, wafer: str) -> dict[str, Any]:
-    """The plan of a model on a wafer at the defaults of conf/partition/; of its GPUs, how many."""
+    """The plan of a model on a wafer at the defaults of conf/partition/."""
     config = _config(model)
-    made = plan_model(config.model, known_wafers()[wafer], config.partition)
-    gpus = {f"{one['cluster']}, {one['era']}": one["gpus"] for one in made["gpus"]}
-    return made | {"gpus": gpus}
+    return plan_model(config.model, known_wafers()[wafer], config.partition)
+
+
+def kept(plan: dict[str, Any]) -> dict[str, Any]:
+    """What the file keeps of a plan: all, but of the GPUs only how many."""
+    gpus = {f"{one['cluster']}, {one['era']}": one["gpus"] for one in plan["gpus"]}
+    return plan | {"gpus": gpus}
 
 
 def rounded(value: Any) -> Any:
@@ -68,7 +72,7 @@ def text(plans: dict[str, dict[str, Any]]) -> str:
 def main() -> None:
     """Write the file."""
     plans = {
-        f"{model} on {wafer}": rounded(golden_plan(model, wafer))
+        f"{model} on {wafer}": rounded(kept(golden_plan(model, wafer)))
         for model in LADDER
         for wafer in known_wafers()
     }

@@ -18,7 +18,8 @@ from pipeline.sweep import SWEEP_DIR, load_sweep, read_sweep
 from wse.errors import OnewaferError
 
 REPOSITORY = Path(__file__).parents[2]
-GROUPS = sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir() and p.name != "sweep")
+READ_BY_NAME = ("sweep", "cluster")  # no groups of Hydra
+GROUPS = sorted(p.name for p in CONF_DIR.iterdir() if p.is_dir() and p.name not in READ_BY_NAME)
 CHOICES = [(group, p.stem) for group in GROUPS for p in sorted((CONF_DIR / group).glob("*.yaml"))]
 # What a choice needs to be given.
 NEEDED = {

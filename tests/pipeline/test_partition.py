@@ -218,6 +218,7 @@ LINES = [
     "links",
     "energy",
     "a whole run",
+    "the same in GPUs",
     "model",
     "calibrated to",
 ]
@@ -236,6 +237,7 @@ def test_the_screen_says_what_binds_where_time_goes_and_what_more_would_give() -
     assert "useful 53.6 %" in text
     assert "clock +9.79 %" in text
     assert "R2.0" in text
+    assert "16 a100_80gb (software of 2022: matrices over 4 GPUs, layers over 2 stages," in text
     assert len(text.splitlines()) <= 40
 
 

@@ -134,6 +134,7 @@ def test_an_encoder_and_a_decoder_are_two_runs_of_blocks(written: Written, tmp_p
 
 def test_layers_that_share_their_weights_count_them_once(written: Written, tmp_path: Path) -> None:
     graph = captured(written, "albert", architectures=["AlbertForMaskedLM"], embedding_size=16)
+    assert Graph.from_json(graph.to_json()) == graph  # each run of the one layer has a name
     assert graph.blocks == LAYERS
     assert graph.parameters == count_of(
         graph, transformers.AutoModelForMaskedLM, tmp_path / "albert"

@@ -210,6 +210,7 @@ class FakeResults:
             "bytes_written": STEPS * 2 * parameters,
             "floor_seconds": {"compute": 8.0, "transfer": 5, "update": 1.0},
             "predicted_step_seconds": 9.5,
+            "scheduled_step_seconds": 8.0,
             "plan": {"kept_layers": 2},
         }
         self.train(run, parameters, loss, **{**values, **metrics})

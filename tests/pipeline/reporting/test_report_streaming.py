@@ -31,7 +31,7 @@ def words(fake, title=None):
 def test_a_streamed_run_stands_against_floor_forecast_and_budget(fake):
     fake.stream("gpt3_xl", 1_300_000_000, 4.0)
     text = words(fake, "Streamed training")
-    assert "gpt3_xl 10 s 8 s compute 1.25 9.50 s 1.05 7.90 GB of 8.59 GB 2.60 GB" in text
+    assert "gpt3_xl 10 s 8 s compute 1.25 9.50 s 1.05 8 s 1.25 7.90 GB of 8.59 GB 2.60 GB" in text
     assert "2.60 GB 5.20 GB 2.60 GB" in text
     assert "compute 8 s 80.0 % 3.20 TFLOP 400 GFLOP/s" in text
 
@@ -45,10 +45,11 @@ def test_each_streamed_run_has_the_picture_of_a_step(fake):
 
 
 def test_a_streamed_run_without_forecast_floor_or_trace_is_reported(fake):
-    nothing = {"floor_seconds": None, "predicted_step_seconds": None, "memory_budget_bytes": None}
+    unknown = ("floor_seconds", "predicted_step_seconds", "scheduled_step_seconds")
+    nothing = dict.fromkeys((*unknown, "memory_budget_bytes"))
     fake.stream("gpt3_xl", 1_300_000_000, 4.0, **nothing)
     (fake.results / "gpt3_xl/timeline.json").unlink()
-    assert "gpt3_xl 10 s - - - 7.90 GB 2.60 GB" in words(fake, "Streamed training")
+    assert "gpt3_xl 10 s - - - - 7.90 GB 2.60 GB" in words(fake, "Streamed training")
 
 
 def test_a_damaged_trace_is_named(fake):
