@@ -21,7 +21,7 @@ Stage = Callable[..., Done]
 def ended(command: list[str]) -> Done:
     """Run a process to its end: what Python says when it leaves counts too."""
     return subprocess.run(
-        command, cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=120
+        command, cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )
 
 

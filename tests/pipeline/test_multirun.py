@@ -37,7 +37,7 @@ def multirun(
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert [*folder.iterdir(), *results.rglob(".hydra")] == [], "left by Hydra"
         return done
