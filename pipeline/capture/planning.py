@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 from pipeline.errors import ModelError
@@ -39,9 +40,16 @@ def graph_of(model: ModelConfig, partition: PartitionConfig) -> Graph:
     shape = shape_of(model, partition)
     if shape is not None:
         return training_graph(shape)
+    assert isinstance(model, CapturedModel)
+    return _captured(str(model.weights), model.config_sha256, partition.sequence_length)
+
+
+@cache
+def _captured(directory: str, config_sha256: str, sequence_length: int | None) -> Graph:
+    """The graph of the model in ``directory``, captured once for each ``config.json``."""
     from pipeline.capture.huggingface import capture_directory
 
-    return capture_directory(Path(str(model.weights)), partition.sequence_length)
+    return capture_directory(Path(directory), sequence_length)
 
 
 def shape_of(model: ModelConfig, partition: PartitionConfig) -> Shape | None:
