@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.wse.cases import ROUNDING, WSE2, shapes
+from wse.answer import Plan
 from wse.calibration import calibration
 from wse.cost import Prices
 from wse.errors import OnewaferError
 from wse.graph import Operator, OperatorKind
 from wse.hardware import Wafer
-from wse.plan import Plan, Request, plan, planned_step
+from wse.plan import Request, plan, planned_step
 from wse.schedule import CAUSES
 from wse.transformer import Shape, training_graph
 
