@@ -275,7 +275,12 @@ class Code:
         self._vector(Operation.MULTIPLY, destination, (a, b), **options)
 
     def multiply_add(
-        self, destination: Destination, addend: Source, a: Source, b: Source, **options: Options
+        self,
+        destination: Destination,
+        addend: Source,
+        a: Source,
+        b: Source,
+        **options: Unpack[Options],
     ) -> None:
         """``destination = addend + a * b``."""
         self._vector(Operation.MULTIPLY_ADD, destination, (addend, a, b), **options)
@@ -294,17 +299,17 @@ class Code:
 
     def send_control(self, colour: Colour, payload: int = 0, **options: Unpack[Options]) -> None:
         """Send one control wavelet: it advances the switches that it passes."""
-        self._vector(Operation.MOVE, Stream(colour, I32), (payload,), True, **options)
+        stream = Stream(colour, I32, control=True)
+        self._vector(Operation.MOVE, stream, (payload,), **options)
 
     def _vector(
         self,
         operation: Operation,
         destination: Destination,
         sources: tuple[Source, ...],
-        control: bool = False,
         **options: Unpack[Options],
     ) -> None:
-        checked = check_operation(operation, destination, sources, options.get("length"), control)
+        checked = check_operation(operation, destination, sources, options.get("length"))
         thread, loads = options.get("thread", -1), options.get("loads", checked.loads)
         activate, unblock = options.get("activate"), options.get("unblock")
         if thread < 0 and (activate or unblock):
