@@ -196,6 +196,11 @@ def _vector_row(vector: VectorOperation, machine: Machine) -> list[int]:
         VectorColumn.CONTROL: int(vector.control),
         VectorColumn.IS_FLOAT: int(vector.is_float),
         VectorColumn.SOURCES: len(vector.operands) - 1,
+        VectorColumn.ROWS: vector.rows,
+        VectorColumn.PLANES: vector.planes,
+        VectorColumn.ROW_CYCLES: machine.vector_row_cycles
+        if vector.rows * vector.planes > 1
+        else 0,
     }
     return [int(columns[column]) for column in VectorColumn]
 

@@ -38,7 +38,7 @@ from wse.fabric.tables import (
     Operation,
     TaskKind,
 )
-from wse.fabric.vectors import VectorOperation, check_operation, integer_pair
+from wse.fabric.vectors import VectorOperation, check_operation, integer_pair, with_rows
 
 OPPOSITE_COMPARISON = {
     Comparison.LESS: Comparison.GREATER_EQUAL,
@@ -78,7 +78,8 @@ class Options(TypedDict, total=False):
     ``length`` where no operand says it. ``thread`` 0 to 7 makes it asynchronous on that
     micro-thread; when it completes it may ``activate`` and ``unblock`` tasks. ``loads`` is the
     number of descriptors to load first (default: one for each memory vector and stream; a loop
-    keeps them loaded).
+    keeps them loaded). ``rows`` repeats an operation from memory: rows, or (planes, rows), by the
+    ``row`` and ``plane`` strides of its operands.
     """
 
     length: Integer
@@ -86,6 +87,7 @@ class Options(TypedDict, total=False):
     activate: Task
     unblock: Task
     loads: int
+    rows: int | tuple[int, int]
 
 
 @dataclass(eq=False)
@@ -250,6 +252,10 @@ class Code:
         """Undo :meth:`block`."""
         self._write(Opcode.UNBLOCK, f"unblock {task.name}", task.number)
 
+    def work(self, cycles: Integer) -> None:
+        """Keep the main thread for ``cycles``: what else a program does and does not spell out."""
+        self._write(Opcode.WORK, "work", a=cycles)
+
     # Vector operations.
 
     def move(self, destination: Destination, a: Source, **options: Unpack[Options]) -> None:
@@ -325,6 +331,8 @@ class Code:
             activate=_local(activate) if activate else -1,
             unblock=unblock.number if unblock else -1,
         )
+        if "rows" in options:
+            checked = with_rows(checked, options["rows"])
         words = ", ".join(str(operand) for operand in checked.operands[1:])
         line = f"{operation.name.lower()} {checked.operands[0]} <- {words}"
         self._write(Opcode.VECTOR, line, len(self.vectors))

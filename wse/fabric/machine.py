@@ -47,6 +47,7 @@ class Machine:
     descriptor_load_cycles: int
     vector_start_cycles: int
     vector_finish_cycles: int
+    vector_row_cycles: int  # of an operation of rows, one row at least
     scalar_cycles: int
     branch_taken_cycles: int
     branch_not_taken_cycles: int
@@ -93,6 +94,7 @@ _LEAST = dict.fromkeys(
         "descriptor_load_cycles",
         "vector_start_cycles",
         "vector_finish_cycles",
+        "vector_row_cycles",
         "task_start_cycles",
     ),
     0,
@@ -120,6 +122,7 @@ WSE3_SIMULATOR = Machine(
     descriptor_load_cycles=1,  # FABRICA: "3 DSR loads + 1 instruction"
     vector_start_cycles=2,  # FABRICA: a send reaches the link after 7, next dispatch 6 + n / rate
     vector_finish_cycles=1,  # FABRICA: next dispatch 6 + n / rate
+    vector_row_cycles=6,  # FABRICA: next dispatch 6 + n / rate
     scalar_cycles=1,  # FABRICA: one issue a cycle
     branch_taken_cycles=6,  # FABRICA
     branch_not_taken_cycles=3,  # FABRICA

@@ -7,7 +7,7 @@ lengths may be integer registers, so that all PEs share one code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wse.fabric.errors import OperandError
 from wse.fabric.tables import Arithmetic, Comparison, DType
@@ -88,6 +88,8 @@ class MemoryVector:
     start_register: Register | None
     stride: Integer
     length: Integer | None
+    row: int = 0
+    plane: int = 0
 
     def __str__(self) -> str:
         start = (
@@ -118,9 +120,24 @@ class Array:
             raise OperandError(f"{self.name}[{index}]: the array has {self.length} elements")
         return MemoryVector(self, index % self.length, None, 0, None)
 
-    def at(self, start: Start, length: Integer | None = None, stride: Integer = 1) -> MemoryVector:
-        """The vector from ``start``: a number, a register, or register + number."""
+    def at(
+        self,
+        start: Start,
+        length: Integer | None = None,
+        stride: Integer = 1,
+        row: int = 0,
+        plane: int = 0,
+    ) -> MemoryVector:
+        """The vector from ``start``: a number, a register, or register + number.
+
+        In an operation of rows (and planes of rows), each row starts ``row`` elements after the
+        one before, each plane ``plane`` elements.
+        """
         stride = 0 if length is None else stride
+        vector = self._from(start, stride, length)
+        return replace(vector, row=row, plane=plane)
+
+    def _from(self, start: Start, stride: Integer, length: Integer | None) -> MemoryVector:
         if isinstance(start, int):
             return self._checked(start, None, stride, length)
         if isinstance(start, Register):

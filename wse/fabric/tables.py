@@ -74,6 +74,7 @@ class Opcode(IntEnum):
     BLOCK = 5
     UNBLOCK = 6
     VECTOR = 7
+    WORK = 8
 
 
 class Arithmetic(IntEnum):
@@ -124,7 +125,7 @@ class InstructionColumn(IntEnum):
     ``X``: SET, LOOP: register. ACTIVATE, BLOCK, UNBLOCK: task (of the code). VECTOR: row of
     ``vectors``. ``Y``: SET: :class:`Arithmetic`; BRANCH: :class:`Comparison`. ``TARGET``: row of
     ``instructions`` that BRANCH and LOOP lead to. A, B: operands of SET and BRANCH; LOOP: A is
-    the bound.
+    the bound; WORK: A is the number of cycles.
     """
 
     OPCODE = 0
@@ -155,6 +156,9 @@ class VectorColumn(IntEnum):
     CONTROL = 9  # the destination's wavelets are control wavelets
     IS_FLOAT = 10
     SOURCES = 11  # 1 to 3
+    ROWS = 12
+    PLANES = 13
+    ROW_CYCLES = 14  # each row takes at least so long
 
 
 class OperandKind(IntEnum):
@@ -172,7 +176,8 @@ class OperandColumn(IntEnum):
 
     ``X``: CONSTANT: its 32 bits (of an fp32 or int32 number). REGISTER: its number. STREAM: its
     colour. MEMORY: unused; its first element is ``OFFSET`` (value and register) counted in
-    elements of the PE's memory, and must stay in [``FIRST``, ``END``).
+    elements of the PE's memory, and must stay in [``FIRST``, ``END``); element i of row j of
+    plane k is ``i * stride + j * row stride + k * plane stride`` after it.
     """
 
     KIND = 0
@@ -184,6 +189,8 @@ class OperandColumn(IntEnum):
     STRIDE_REGISTER = 6
     FIRST = 7
     END = 8
+    ROW_STRIDE = 9
+    PLANE_STRIDE = 10
 
 
 class TaskKind(IntEnum):

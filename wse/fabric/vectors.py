@@ -36,6 +36,8 @@ class VectorOperation:
     activate: int
     unblock: int
     is_float: bool
+    rows: int = 1
+    planes: int = 1
 
     @property
     def streams(self) -> list[Stream]:
@@ -141,6 +143,36 @@ def _is_float(operands: Sequence[Checked], where: str) -> bool:
     return is_float
 
 
+def with_rows(vector: VectorOperation, rows: int | tuple[int, int]) -> VectorOperation:
+    """The operation repeated ``rows`` times, or (planes, rows); only from memory to memory."""
+    planes, count = (1, rows) if isinstance(rows, int) else rows
+    where = vector.operation.name.lower()
+    if vector.streams:
+        raise OperandError(f"{where}: rows are for operations without streams")
+    if planes < 1 or count < 1:
+        raise OperandError(f"{where}: {planes} planes of {count} rows")
+    for operand in vector.operands:
+        if isinstance(operand, MemoryVector):
+            _check_rows(operand, vector.length, planes, count)
+    return replace(vector, rows=count, planes=planes)
+
+
+def _check_rows(operand: MemoryVector, length: Integer, planes: int, rows: int) -> None:
+    stride = operand.stride
+    if operand.start_register is not None or isinstance(stride, Register):
+        return
+    if isinstance(length, Register) or length == 0:
+        return
+    spans = (stride * (length - 1), operand.row * (rows - 1), operand.plane * (planes - 1))
+    first = operand.start + sum(min(span, 0) for span in spans)
+    last = operand.start + sum(max(span, 0) for span in spans)
+    if first < 0 or last >= operand.array.length:
+        raise OperandError(
+            f"{operand.array.name}: rows from element {first} to {last} of an array of "
+            f"{operand.array.length}"
+        )
+
+
 def _length(operands: Sequence[Checked], length: Integer | None, where: str) -> Integer:
     """The one length that the operands and ``length`` name; 1 if none does."""
     named = [item.length for item in operands if isinstance(item, MemoryVector)]
@@ -165,6 +197,7 @@ def operand_row(operand: Checked, is_float: bool) -> list[int]:
         row[OperandColumn.FIRST], row[OperandColumn.END] = first, first + operand.array.length
         if operand.start_register is not None:
             row[OperandColumn.OFFSET_REGISTER] = operand.start_register.index
+        row[OperandColumn.ROW_STRIDE], row[OperandColumn.PLANE_STRIDE] = operand.row, operand.plane
         row[OperandColumn.STRIDE_VALUE], row[OperandColumn.STRIDE_REGISTER] = integer_pair(
             operand.stride
         )
