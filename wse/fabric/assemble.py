@@ -44,6 +44,7 @@ def assemble(program: Program, machine: Machine) -> Assembled:
     _check_queues(program, sends, machine.output_queues, "output")
     check_routes(program, receives, machine)
     first_tasks = _firsts([len(code.tasks) for code in program.codes])
+    first_rows = _firsts([len(code.rows) for code in program.codes])
     instructions, vectors, operands = _instruction_tables(program, machine)
     memory_first, memory = _cells(program, "arrays")
     register_first, registers = _cells(program, "registers")
@@ -51,7 +52,7 @@ def assemble(program: Program, machine: Machine) -> Assembled:
         width=program.width,
         height=program.height,
         colours=tuple(colours),
-        codes=tuple(map(_code_table, program.codes, first_tasks)),
+        codes=tuple(map(_code_table, program.codes, first_tasks, first_rows)),
         code_of=program.code_of.ravel().copy(),
         route_of=_stacked(program),
         routes=route_rows(program),
@@ -222,6 +223,7 @@ def _task_row(task: Task, first_row: int) -> list[int]:
         TaskColumn.REGISTER: -1 if task.register is None else task.register.index,
         TaskColumn.ACTIVATED: int(task.start),
         TaskColumn.BLOCKED: int(task.blocked),
+        TaskColumn.REGISTER_DTYPE: -1 if task.register is None else task.register.dtype,
     }
     return [int(columns[column]) for column in TaskColumn]
 
@@ -258,7 +260,7 @@ def from_bits(cells: NDArray[np.uint32], dtype: DType) -> NDArray:
     return cells.view(wide).astype(dtype.numpy)
 
 
-def _code_table(code: Code, first_task: int) -> CodeTable:
+def _code_table(code: Code, first_task: int, first_row: int) -> CodeTable:
     arrays = tuple(
         ArrayPlace(array.name, array.first, array.length, array.dtype)
         for array, _ in code.arrays.values()
@@ -271,6 +273,8 @@ def _code_table(code: Code, first_task: int) -> CodeTable:
         name=code.name,
         first_task=first_task,
         task_count=len(code.tasks),
+        first_row=first_row,
+        row_count=len(code.rows),
         task_names=tuple(task.name for task in code.tasks),
         arrays=arrays,
         registers=registers,

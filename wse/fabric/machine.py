@@ -92,7 +92,6 @@ _LEAST = dict.fromkeys(
         "link_rest_every",
         "reserved_sram_bytes",
         "descriptor_load_cycles",
-        "vector_start_cycles",
         "vector_finish_cycles",
         "vector_row_cycles",
         "task_start_cycles",

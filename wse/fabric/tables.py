@@ -210,6 +210,7 @@ class TaskColumn(IntEnum):
     REGISTER = 3
     ACTIVATED = 4
     BLOCKED = 5
+    REGISTER_DTYPE = 6
 
 
 class RouteColumn(IntEnum):
@@ -243,11 +244,17 @@ class ArrayPlace:
 
 @dataclass(frozen=True)
 class CodeTable:
-    """What all PEs with one code share; its tasks are ``task_count`` rows from ``first_task``."""
+    """What all PEs with one code share.
+
+    Its tasks are ``task_count`` rows of ``tasks`` from ``first_task``, its instructions
+    ``row_count`` rows of ``instructions`` from ``first_row``.
+    """
 
     name: str
     first_task: int
     task_count: int
+    first_row: int
+    row_count: int
     task_names: tuple[str, ...]
     arrays: tuple[ArrayPlace, ...]
     registers: tuple[ArrayPlace, ...]

@@ -1,0 +1,61 @@
+"""What is left to do when nothing moves any more, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from wse.fabric.engine.state import NO_CYCLE, Flag, Main, Op, Pe, Queue, State
+from wse.fabric.tables import Assembled
+
+MAXIMUM_LINES = 8
+WHERE = ("the router", "the input queue", "the output queue")
+
+
+def what_waits(program: Assembled, state: State) -> list[str]:
+    """Operations, tasks and wavelets that are left, a phrase each; the list is cut short."""
+    found = list(islice(_all(program, state), MAXIMUM_LINES + 1))
+    if len(found) > MAXIMUM_LINES:
+        found[-1] = "and more"
+    return found
+
+
+def _all(program: Assembled, state: State) -> Iterator[str]:
+    yield from _operations(program, state)
+    yield from _tasks(program, state)
+    yield from _wavelets(program, state)
+
+
+def _pe(program: Assembled, pe: int) -> str:
+    return f"PE ({pe % program.width}, {pe // program.width})"
+
+
+def _operations(program: Assembled, state: State) -> Iterator[str]:
+    for slot in np.flatnonzero(state.ops[:, Op.VECTOR] >= 0):
+        pe = int(np.searchsorted(state.op_first, slot, side="right")) - 1
+        done, length = state.ops[slot, Op.DONE], state.ops[slot, Op.LENGTH]
+        line = program.lines[state.ops[slot, Op.ROW]]
+        yield f"{_pe(program, pe)} waits in {line!r} after {done} of {length} elements"
+    for pe in np.flatnonzero(state.pes[:, Pe.MAIN] == Main.WAITING):
+        line = program.lines[state.pes[pe, Pe.ROW]]
+        yield f"{_pe(program, pe)} waits for a thread or queue in use before {line!r}"
+
+
+def _tasks(program: Assembled, state: State) -> Iterator[str]:
+    for pe in np.flatnonzero(state.flags[:, Flag.ACTIVATED]):
+        names = program.codes[program.code_of[pe]].task_names
+        held = int(state.flags[pe, Flag.ACTIVATED])
+        tasks = [name for number, name in enumerate(names) if held >> number & 1]
+        yield f"{_pe(program, pe)} has activated {', '.join(tasks)}, which cannot run"
+
+
+def _wavelets(program: Assembled, state: State) -> Iterator[str]:
+    for queue in np.flatnonzero(state.queues[:, Queue.COUNT]):
+        row = state.queues[queue]
+        kind = int(np.flatnonzero((state.queue_of == queue).any(axis=1))[0])
+        colour = program.colours[row[Queue.COLOUR]]
+        count, pe = row[Queue.COUNT], _pe(program, int(row[Queue.PE]))
+        last = "" if row[Queue.LAST_PUSH] == NO_CYCLE else f", the last from cycle {row[Queue.LAST_PUSH]}"
+        yield f"{WHERE[kind]} of {pe} holds {count} wavelets of colour {colour}{last}"

@@ -1,0 +1,37 @@
+"""The one kind of queue: bounded, first in, first out, every wavelet with its ``ready`` cycle."""
+
+from __future__ import annotations
+
+from wse.fabric.engine.compiling import inlined
+from wse.fabric.engine.state import Queue, State, Total
+
+READY_SHIFT = 33
+CONTROL_BIT = 1 << 32
+WAVELET = (1 << 33) - 1
+
+
+@inlined
+def head(f: State, queue: int) -> int:
+    """The first entry of a queue that is not empty."""
+    return f.entries[queue, f.queues[queue, Queue.HEAD]]
+
+
+@inlined
+def push(f: State, queue: int, wavelet: int, ready: int) -> None:
+    """Add a wavelet (payload and control bit); the caller saw that there is room."""
+    places = f.entries.shape[1]
+    count = f.queues[queue, Queue.COUNT]
+    f.entries[queue, (f.queues[queue, Queue.HEAD] + count) & (places - 1)] = (
+        ready << READY_SHIFT
+    ) | wavelet
+    f.queues[queue, Queue.COUNT] = count + 1
+    f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], ready)
+
+
+@inlined
+def pop(f: State, queue: int) -> int:
+    """Remove the head; how many wavelets are left."""
+    places = f.entries.shape[1]
+    f.queues[queue, Queue.HEAD] = (f.queues[queue, Queue.HEAD] + 1) & (places - 1)
+    f.queues[queue, Queue.COUNT] -= 1
+    return f.queues[queue, Queue.COUNT]

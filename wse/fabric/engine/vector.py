@@ -1,0 +1,242 @@
+"""Vector operations: where their operands are, when they issue, and the steps of streams."""
+
+from __future__ import annotations
+
+from wse.fabric.engine.arithmetic import compute, compute_rows
+from wse.fabric.engine.compiling import compiled, inlined
+from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, pop, push
+from wse.fabric.engine.router import fail, wake_router
+from wse.fabric.engine.state import (
+    NEVER,
+    NO_CYCLE,
+    Error,
+    Kind,
+    Main,
+    Op,
+    Pe,
+    Queue,
+    Setting,
+    State,
+    Total,
+)
+from wse.fabric.engine.wheel import schedule
+from wse.fabric.tables import OperandColumn, OperandKind, VectorColumn
+
+MAIN_THREAD = 8
+
+
+@inlined
+def number(f: State, pe: int, value: int, register: int) -> int:
+    """A number of the program: ``value``, plus an integer register if ``register`` is not -1."""
+    if register < 0:
+        return value
+    return value + f.integers[f.settings[Setting.REGISTERS] + f.register_first[pe] + register]
+
+
+@inlined
+def record(f: State, pe: int, row: int, begin: int, end: int) -> None:
+    """Keep an event for the timeline, as long as there is room."""
+    count = f.totals[Total.EVENTS]
+    if count < f.settings[Setting.EVENTS]:
+        f.events[count, 0], f.events[count, 1] = pe, row
+        f.events[count, 2], f.events[count, 3] = begin, end
+    f.totals[Total.EVENTS] = count + 1
+
+
+@inlined
+def _outside(f: State, vector: int, operand: int, first: int, stride: int, count: int) -> bool:
+    """Whether a memory vector of ``count`` elements, in all its rows, leaves its array."""
+    columns = f.operands[vector, operand]
+    low, high = first, first
+    by_row = columns[OperandColumn.ROW_STRIDE] * (f.vectors[vector, VectorColumn.ROWS] - 1)
+    by_plane = columns[OperandColumn.PLANE_STRIDE] * (f.vectors[vector, VectorColumn.PLANES] - 1)
+    for span in (stride * (count - 1), by_row, by_plane):
+        low, high = low + min(span, 0), high + max(span, 0)
+    return low < columns[OperandColumn.FIRST] or high >= columns[OperandColumn.END]
+
+
+@inlined
+def _locate(f: State, pe: int, vector: int, count: int) -> bool:
+    """Write each operand's first cell and stride into ``where``; whether all are in range."""
+    for operand in range(4):
+        columns = f.operands[vector, operand]
+        kind, index, stride = columns[OperandColumn.KIND], columns[OperandColumn.X], 0
+        if kind == OperandKind.MEMORY:
+            index = number(
+                f, pe, columns[OperandColumn.OFFSET_VALUE], columns[OperandColumn.OFFSET_REGISTER]
+            )
+            stride = number(
+                f, pe, columns[OperandColumn.STRIDE_VALUE], columns[OperandColumn.STRIDE_REGISTER]
+            )
+            if count > 0 and _outside(f, vector, operand, index, stride, count):
+                return False
+            index += f.memory_first[pe]
+        elif kind == OperandKind.REGISTER:
+            index += f.settings[Setting.REGISTERS] + f.register_first[pe]
+        elif kind != OperandKind.CONSTANT:
+            index, stride = f.settings[Setting.SCRATCH] + 2 * operand, 1
+        f.where[operand], f.where[4 + operand] = index, stride
+    return True
+
+
+@inlined
+def _memory_cycles(f: State, vector: int, count: int) -> int:
+    """Cycles of the vector unit that an operation from memory needs."""
+    rate = f.vectors[vector, VectorColumn.RATE_MILLI]
+    row = max((1000 * count + rate - 1) // rate, f.vectors[vector, VectorColumn.ROW_CYCLES])
+    return row * f.vectors[vector, VectorColumn.ROWS] * f.vectors[vector, VectorColumn.PLANES]
+
+
+@inlined
+def _issue_memory(f: State, pe: int, vector: int, count: int, begin: int) -> None:
+    """An operation from memory: its values now, its time on the vector unit from ``begin``."""
+    if f.vectors[vector, VectorColumn.ROW_CYCLES] > 0:
+        compute_rows(f, vector, count)
+    else:
+        compute(f, vector, count)
+    cycles, finish = _memory_cycles(f, vector, count), f.settings[Setting.FINISH]
+    f.pes[pe, Pe.MEMORY_BEGIN], f.pes[pe, Pe.MEMORY_END] = begin, begin + cycles
+    f.pes[pe, Pe.DUE] = begin + cycles + finish
+    f.pes[pe, Pe.BUSY] += cycles + finish
+
+
+@inlined
+def _issue_stream(f: State, pe: int, vector: int, slot: int, count: int, begin: int) -> None:
+    """An operation with streams occupies its thread and its queues."""
+    f.pes[pe, Pe.INPUT_USED] |= f.colours_of_vector[vector, 0]
+    f.pes[pe, Pe.OUTPUT_USED] |= f.colours_of_vector[vector, 1]
+    op = f.ops[slot]
+    op[Op.VECTOR], op[Op.ROW], op[Op.BEGIN] = vector, f.pes[pe, Pe.ROW], begin
+    op[Op.DONE], op[Op.LENGTH], op[Op.NEXT_MILLI] = 0, count, 1000 * begin
+    op[Op.END] = NO_CYCLE if count > 0 else begin
+    for operand in range(4):
+        op[Op.INDEX + operand] = f.where[operand]
+        op[Op.STRIDE + operand] = f.where[4 + operand]
+    if f.vectors[vector, VectorColumn.THREAD] < 0:
+        f.pes[pe, Pe.MAIN] = Main.STREAM
+    f.pes[pe, Pe.DUE] = begin
+
+
+@inlined
+def issue(f: State, pe: int, vector: int, now: int) -> bool:
+    """Issue an operation, unless something that it needs is in use."""
+    streams = f.vectors[vector, VectorColumn.PER_WAVELET] > 0
+    slot = 0
+    if streams:
+        thread = f.vectors[vector, VectorColumn.THREAD]
+        thread = MAIN_THREAD if thread < 0 else thread
+        slot = f.op_first[pe] + f.thread_slot[f.code_of[pe], thread]
+        inputs = f.pes[pe, Pe.INPUT_USED] & f.colours_of_vector[vector, 0]
+        outputs = f.pes[pe, Pe.OUTPUT_USED] & f.colours_of_vector[vector, 1]
+        if f.ops[slot, Op.VECTOR] >= 0 or inputs != 0 or outputs != 0:
+            return False
+    count = number(
+        f,
+        pe,
+        f.vectors[vector, VectorColumn.LENGTH_VALUE],
+        f.vectors[vector, VectorColumn.LENGTH_REGISTER],
+    )
+    count = max(count, 0)
+    if not _locate(f, pe, vector, count):
+        fail(f, now, pe, Error.RANGE, f.pes[pe, Pe.ROW])
+        f.pes[pe, Pe.MAIN] = Main.HALTED
+        return True
+    setup = f.vectors[vector, VectorColumn.LOADS] * f.settings[Setting.LOAD]
+    setup += f.settings[Setting.START]
+    f.pes[pe, Pe.BUSY] += setup
+    if streams:
+        _issue_stream(f, pe, vector, slot, count, now + setup)
+    else:
+        _issue_memory(f, pe, vector, count, now + setup)
+        record(f, pe, f.pes[pe, Pe.ROW], now + setup, f.pes[pe, Pe.MEMORY_END])
+    return True
+
+
+@inlined
+def earliest_step(f: State, pe: int, slot: int, cycle: int) -> int:
+    """The earliest cycle from ``cycle`` on in which an operation can make a step.
+
+    NEVER if it waits for a wavelet or for room, which will wake the PE.
+    """
+    op = f.ops[slot]
+    vector = op[Op.VECTOR]
+    pair = pe * f.settings[Setting.COLOURS]
+    at = max(cycle, op[Op.BEGIN], (op[Op.NEXT_MILLI] + 999) // 1000)
+    for operand in range(1 + f.vectors[vector, VectorColumn.SOURCES]):
+        if f.operands[vector, operand, OperandColumn.KIND] != OperandKind.STREAM:
+            continue
+        colour = f.operands[vector, operand, OperandColumn.X]
+        if operand == 0:
+            queue = f.queue_of[Kind.OUTPUT, pair + colour]
+            if f.queues[queue, Queue.COUNT] >= f.settings[Setting.OUTPUT_WORDS]:
+                f.pes[pe, Pe.WAITS_FOR_ROOM] = 1
+                at = NEVER
+            continue
+        queue = f.queue_of[Kind.INPUT, pair + colour]
+        if f.queues[queue, Queue.COUNT] == 0 or head(f, queue) & CONTROL_BIT != 0:
+            at = NEVER
+        else:
+            at = max(at, head(f, queue) >> READY_SHIFT)
+    return at
+
+
+@inlined
+def take(f: State, pe: int, colour: int, cycle: int) -> int:
+    """Take the head of an input queue: its payload."""
+    queue = f.queue_of[Kind.INPUT, pe * f.settings[Setting.COLOURS] + colour]
+    payload = head(f, queue) & LOW_WORD
+    pop(f, queue)
+    wake_router(f, pe, cycle)
+    return payload
+
+
+@inlined
+def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
+    """Put the elements in scratch into the output queue, as one wavelet."""
+    colour = f.operands[vector, 0, OperandColumn.X]
+    dtype = f.operands[vector, 0, OperandColumn.DTYPE]
+    scratch = f.settings[Setting.SCRATCH]
+    wavelet = wire_of(f.cells[scratch], dtype)
+    if elements == 2:
+        wavelet |= wire_of(f.cells[scratch + 1], dtype) << 16
+    if f.vectors[vector, VectorColumn.CONTROL] != 0:
+        wavelet |= CONTROL_BIT
+    queue = f.queue_of[Kind.OUTPUT, pe * f.settings[Setting.COLOURS] + colour]
+    ready = cycle + 1 + f.settings[Setting.RAMP] - f.settings[Setting.HOP]
+    if f.queues[queue, Queue.COUNT] == 0:
+        f.pes[pe, Pe.OUTPUT_FILLED] |= 1 << colour
+        # The router has decided for this cycle already; it looks in the next one at the earliest.
+        schedule(f, f.settings[Setting.PES] + pe, max(ready, cycle + 1))
+    push(f, queue, wavelet, ready)
+
+
+@compiled
+def step(f: State, pe: int, slot: int, cycle: int) -> None:
+    """One wavelet of each stream: take, compute, send."""
+    op = f.ops[slot]
+    vector = op[Op.VECTOR]
+    scratch = f.settings[Setting.SCRATCH]
+    elements = min(f.vectors[vector, VectorColumn.PER_WAVELET], op[Op.LENGTH] - op[Op.DONE])
+    for operand in range(4):
+        columns = f.operands[vector, operand]
+        if operand > 0 and columns[OperandColumn.KIND] == OperandKind.STREAM:
+            payload = take(f, pe, columns[OperandColumn.X], cycle)
+            dtype, at = columns[OperandColumn.DTYPE], scratch + 2 * operand
+            f.cells[at] = cell_of(payload, dtype)
+            if elements == 2:
+                f.cells[at + 1] = cell_of(payload >> 16, dtype)
+        f.where[operand] = op[Op.INDEX + operand]
+        f.where[4 + operand] = op[Op.STRIDE + operand]
+        if columns[OperandColumn.KIND] == OperandKind.MEMORY:
+            op[Op.INDEX + operand] += elements * op[Op.STRIDE + operand]
+    compute(f, vector, elements)
+    if f.operands[vector, 0, OperandColumn.KIND] == OperandKind.STREAM:
+        _send(f, pe, vector, elements, cycle)
+    op[Op.DONE] += elements
+    rate = f.vectors[vector, VectorColumn.RATE_MILLI]
+    pace = max(1000, f.vectors[vector, VectorColumn.PER_WAVELET] * 1000000 // rate)
+    op[Op.NEXT_MILLI] = max(op[Op.NEXT_MILLI], 1000 * cycle - 999) + pace
+    if op[Op.DONE] == op[Op.LENGTH]:
+        op[Op.END] = cycle + 1
+    f.pes[pe, Pe.BUSY] += 1
