@@ -14,15 +14,18 @@ FABRIC = Path(__file__).parents[1]
 # Division by zero is infinite, as on the machine; sums are not reordered: bits must agree.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 
+# Of functions that no Python calls.
+INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
 
 def inlined(function: Callable[..., Any]) -> Any:
     """For the small parts: compiled into what calls them, whatever their size."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    return numba.njit(forceinline=True, **INNER, **OPTIONS)(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """For the large parts: compiled once, called as functions."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(**INNER, **OPTIONS)(function)
 
 
 def kept(function: Callable[..., Any]) -> Any:
