@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from wse.fabric.engine.state import NO_CYCLE, Flag, Main, Op, Pe, Queue, State
+from wse.fabric.engine.state import NO_CYCLE, Home, Main, Op, Pair, Pe, Queue, State
 from wse.fabric.tables import Assembled
 
 MAXIMUM_LINES = 8
@@ -34,7 +34,7 @@ def _pe(program: Assembled, pe: int) -> str:
 
 def _operations(program: Assembled, state: State) -> Iterator[str]:
     for slot in np.flatnonzero(state.ops[:, Op.VECTOR] >= 0):
-        pe = int(np.searchsorted(state.op_first, slot, side="right")) - 1
+        pe = int(np.searchsorted(state.homes[:, Home.OPS_END], slot, side="right"))
         done, length = state.ops[slot, Op.DONE], state.ops[slot, Op.LENGTH]
         line = program.lines[state.ops[slot, Op.ROW]]
         yield f"{_pe(program, pe)} waits in {line!r} after {done} of {length} elements"
@@ -44,9 +44,9 @@ def _operations(program: Assembled, state: State) -> Iterator[str]:
 
 
 def _tasks(program: Assembled, state: State) -> Iterator[str]:
-    for pe in np.flatnonzero(state.flags[:, Flag.ACTIVATED]):
+    for pe in np.flatnonzero(state.homes[:, Home.ACTIVATED]):
         names = program.codes[program.code_of[pe]].task_names
-        held = int(state.flags[pe, Flag.ACTIVATED])
+        held = int(state.homes[pe, Home.ACTIVATED])
         tasks = [name for number, name in enumerate(names) if held >> number & 1]
         yield f"{_pe(program, pe)} has activated {', '.join(tasks)}, which cannot run"
 
@@ -54,8 +54,12 @@ def _tasks(program: Assembled, state: State) -> Iterator[str]:
 def _wavelets(program: Assembled, state: State) -> Iterator[str]:
     for queue in np.flatnonzero(state.queues[:, Queue.COUNT]):
         row = state.queues[queue]
-        kind = int(np.flatnonzero((state.queue_of == queue).any(axis=1))[0])
+        kind = int(np.nonzero(state.pairs[:, : Pair.ROUTE] == queue)[1][0])
         colour = program.colours[row[Queue.COLOUR]]
         count, pe = row[Queue.COUNT], _pe(program, int(row[Queue.PE]))
-        last = "" if row[Queue.LAST_PUSH] == NO_CYCLE else f", the last from cycle {row[Queue.LAST_PUSH]}"
+        last = (
+            ""
+            if row[Queue.LAST_PUSH] == NO_CYCLE
+            else f", the last from cycle {row[Queue.LAST_PUSH]}"
+        )
         yield f"{WHERE[kind]} of {pe} holds {count} wavelets of colour {colour}{last}"

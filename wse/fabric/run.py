@@ -132,26 +132,26 @@ def run(
     seconds = time.perf_counter() - begin
     _check(assembled, state, limit)
     shape = (assembled.height, assembled.width)
-    registers = len(assembled.memory)
+    registers, cells = len(assembled.memory), state.integers.view(np.uint32)
     return Result(
         program=assembled,
         machine=machine,
-        cycles=int(state.totals[Total.CYCLES]),
-        link_wavelets=state.loads.reshape(*shape, 6),
+        cycles=int(state.numbers[Total.CYCLES]),
+        link_wavelets=state.pes[:, Pe.LOADS :].reshape(*shape, 6).copy(),
         busy_cycles=state.pes[:, Pe.BUSY].reshape(shape).copy(),
         first_delivery=state.pes[:, Pe.FIRST_DELIVERY].reshape(shape).copy(),
         last_delivery=state.pes[:, Pe.LAST_DELIVERY].reshape(shape).copy(),
-        events=state.events[: min(timeline, int(state.totals[Total.EVENTS]))],
+        events=state.events[: min(timeline, int(state.numbers[Total.EVENTS]))],
         wall_seconds=seconds,
-        memory=state.cells[:registers],
-        registers=state.cells[registers : registers + len(assembled.registers)],
+        memory=cells[:registers],
+        registers=cells[registers : registers + len(assembled.registers)],
     )
 
 
 def _check(program: Assembled, state: State, limit: int) -> None:
     """Raise what went wrong."""
-    kind, cycle = state.totals[Total.ERROR_KIND], int(state.totals[Total.ERROR_CYCLE])
-    pe, detail = int(state.totals[Total.ERROR_PE]), int(state.totals[Total.ERROR_DETAIL])
+    kind, cycle = state.numbers[Total.ERROR_KIND], int(state.numbers[Total.ERROR_CYCLE])
+    pe, detail = int(state.numbers[Total.ERROR_PE]), int(state.numbers[Total.ERROR_DETAIL])
     at = f"PE ({pe % program.width}, {pe // program.width})"
     if kind == Error.COLLISION:
         raise CollisionError(
@@ -166,5 +166,5 @@ def _check(program: Assembled, state: State, limit: int) -> None:
         raise CycleLimitError(f"the run is not over at its limit of {limit} cycles")
     waiting = what_waits(program, state)
     if waiting:
-        last = int(state.totals[Total.LAST])
+        last = int(state.numbers[Total.LAST])
         raise DeadlockError(f"nothing moves after cycle {last}: {'; '.join(waiting)}")

@@ -6,15 +6,16 @@ import numpy as np
 
 from wse.fabric.engine.compiling import compiled, inlined
 from wse.fabric.engine.numbers import round_half
-from wse.fabric.engine.state import State
+from wse.fabric.engine.state import WHERE, State
 from wse.fabric.tables import DType, OperandColumn, Operation, VectorColumn
 
 
 @inlined
 def _floats(f: State, operation: int, half: bool, count: int) -> None:
-    x, w = f.floats, f.where
-    to, a, b, c = w[0], w[1], w[2], w[3]
-    to_step, a_step, b_step, c_step = w[4], w[5], w[6], w[7]
+    x, n = f.floats, f.numbers
+    to, a, b, c = n[WHERE], n[WHERE + 1], n[WHERE + 2], n[WHERE + 3]
+    to_step, a_step = n[WHERE + 4], n[WHERE + 5]
+    b_step, c_step = n[WHERE + 6], n[WHERE + 7]
     for _ in range(count):
         value = x[a]
         if operation == Operation.MULTIPLY_ADD:
@@ -35,9 +36,10 @@ def _floats(f: State, operation: int, half: bool, count: int) -> None:
 
 @inlined
 def _integers(f: State, operation: int, short: bool, count: int) -> None:
-    x, w = f.integers, f.where
-    to, a, b, c = w[0], w[1], w[2], w[3]
-    to_step, a_step, b_step, c_step = w[4], w[5], w[6], w[7]
+    x, n = f.integers, f.numbers
+    to, a, b, c = n[WHERE], n[WHERE + 1], n[WHERE + 2], n[WHERE + 3]
+    to_step, a_step = n[WHERE + 4], n[WHERE + 5]
+    b_step, c_step = n[WHERE + 6], n[WHERE + 7]
     for _ in range(count):
         value, second = np.int64(x[a]), np.int64(x[b])
         if operation == Operation.MULTIPLY_ADD:
@@ -84,4 +86,4 @@ def _shift(f: State, vector: int, row: int, plane: int, sign: int) -> None:
     for number in range(4):
         by_row = row * f.operands[vector, number, OperandColumn.ROW_STRIDE]
         by_plane = plane * f.operands[vector, number, OperandColumn.PLANE_STRIDE]
-        f.where[number] += sign * (by_row + by_plane)
+        f.numbers[WHERE + number] += sign * (by_row + by_plane)

@@ -9,11 +9,16 @@ from wse.fabric.engine.state import (
     BUCKETS,
     NEVER,
     NO_CYCLE,
+    NUMBERS,
     OP_COLUMNS,
-    Flag,
+    PE_COLUMNS,
+    CodeRow,
+    Home,
     Ints,
-    Kind,
+    Longs,
+    Node,
     Op,
+    Pair,
     Pe,
     Queue,
     Setting,
@@ -23,6 +28,8 @@ from wse.fabric.engine.state import (
 from wse.fabric.machine import Machine
 from wse.fabric.tables import (
     Assembled,
+    InstructionColumn,
+    Opcode,
     OperandColumn,
     OperandKind,
     RouteColumn,
@@ -36,51 +43,35 @@ SCRATCH_CELLS = 8
 
 def build(program: Assembled, machine: Machine, limit: int, events: int) -> State:
     """The state before the first cycle; the run must end before ``limit``."""
-    pes, colours = program.width * program.height, len(program.colours)
-    queue_of, queues = _queues(program)
+    pes = program.width * program.height
+    pairs, queues = _queues(program)
     places = _power_of_two(
         max(machine.router_queue_words, machine.input_queue_words, machine.output_queue_words)
     )
-    threads = _thread_slots(program)
-    op_first = _op_first(program, threads)
-    cells, operands, registers = _cells(program)
-    totals = np.zeros(len(Total), np.int64)
-    totals[Total.ERROR_CYCLE] = totals[Total.ERROR_PE] = NEVER
+    codes = _codes(program)
+    homes = _homes(program, codes)
+    cells, operands = _cells(program)
+    nodes = np.full((2 * pes, len(Node)), -1, np.int32)
+    nodes[:, Node.WAKE] = NEVER
     return State(
-        settings=_settings(program, machine, limit, events, registers, len(cells)),
-        totals=totals,
+        numbers=_numbers(program, machine, limit, events, len(cells)),
         instructions=program.instructions,
-        vectors=program.vectors,
-        colours_of_vector=_colours_of_vectors(program),
+        vectors=np.hstack([program.vectors, _colours_of_vectors(program)]),
         operands=operands,
         tasks=program.tasks,
-        code_tasks=program.code_tasks,
-        code_of=program.code_of,
-        route_of=program.route_of.ravel(),
         routes=program.routes,
-        controls=program.controls,
-        thread_slot=threads,
-        memory_first=program.memory_first,
-        register_first=program.register_first,
-        queue_of=queue_of,
+        codes=codes,
+        pairs=pairs,
         queues=queues,
         entries=np.zeros((len(queues), places), np.int64),
-        served=np.full((pes, 6), max(colours, 1) - 1, np.int8),
-        best=np.full(6, -1, np.int32),
-        moves=np.empty(pes * 6 + len(queues) + 1, np.int64),
-        pes=_pes(program, op_first),
-        flags=_flags(program),
-        op_first=op_first,
-        ops=_ops(int(op_first[-1])),
-        cells=cells,
+        moves=np.empty(pes * 6 + len(queues), np.int64),
+        pes=_pes(program, homes),
+        homes=homes,
+        ops=_ops(int(homes[-1, Home.OPS_END])),
         floats=cells.view(np.float32),
         integers=cells.view(np.int32),
-        where=np.zeros(8, np.int64),
-        wake=np.full(2 * pes, NEVER, np.int32),
-        links=np.full((2 * pes, 2), -1, np.int32),
+        nodes=nodes,
         buckets=np.full(BUCKETS, -1, np.int32),
-        due=np.zeros(2 * pes, np.int32),
-        loads=np.zeros((pes, 6), np.int32),
         events=np.zeros((events, 4), np.int64),
     )
 
@@ -96,121 +87,133 @@ def _of_codes(program: Assembled, table: NDArray) -> NDArray:
 
 
 def _queues(program: Assembled) -> tuple[Ints, Ints]:
-    """``queue_of`` and ``queues``."""
+    """``pairs`` and ``queues``."""
     pes, colours = program.width * program.height, len(program.colours)
     exist = np.stack(
         [
             program.route_of >= 0,
             _of_codes(program, program.receives),
             _of_codes(program, program.sends),
-        ]
-    ).reshape(3, pes * colours)
-    queue_of = np.full(exist.shape, -1, np.int32)
-    queue_of[exist] = np.arange(exist.sum(), dtype=np.int32)
-    kinds, pairs = np.nonzero(exist)
-    queues = np.zeros((len(pairs), len(Queue)), np.int32)
+        ],
+        axis=-1,
+    ).reshape(pes * colours, 3)
+    pairs = np.full((pes * colours, len(Pair)), -1, np.int32)
+    rows, kinds = np.nonzero(exist)
+    pairs[rows, kinds] = np.arange(len(rows))
+    pairs[:, Pair.ROUTE] = program.route_of.ravel()
+    queues = np.zeros((len(rows), len(Queue)), np.int32)
     queues[:, Queue.LAST_PUSH] = NO_CYCLE
-    queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(pairs, max(colours, 1))
-    routed = kinds == Kind.ROUTER
-    routes = program.route_of.ravel()[pairs[routed]]
+    queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(rows, max(colours, 1))
+    routed = kinds == Pair.ROUTER
+    routes = pairs[rows[routed], Pair.ROUTE]
     queues[routed, Queue.COUNTER] = program.routes[routes, RouteColumn.FILTER_START]
-    return queue_of, queues
+    return pairs, queues
 
 
-def _thread_slots(program: Assembled) -> Ints:
-    """[C, 9]: the place of each micro-thread in use, and of the main thread, among a PE's ops."""
-    slots = np.full((len(program.codes), THREADS), -1, np.int32)
+def _codes(program: Assembled) -> Ints:
+    """``codes``, [C, 3 + 9]."""
+    codes = np.full((len(program.codes), CodeRow.SLOT + THREADS), -1, np.int32)
+    bits = 1 << np.arange(len(program.colours))
+    codes[:, CodeRow.CONTROLS] = (program.controls * bits).sum(axis=1)
     for number, code in enumerate(program.codes):
+        codes[number, CodeRow.FIRST_TASK] = code.first_task
+        codes[number, CodeRow.TASKS] = code.task_count
         rows = program.instructions[code.first_row : code.first_row + code.row_count]
+        rows = rows[rows[:, InstructionColumn.OPCODE] == Opcode.VECTOR]
         used = np.zeros(THREADS, bool)
-        used[program.vectors[_vector_rows(rows), VectorColumn.THREAD]] = True
-        used[THREADS - 1] = True  # where -1, the synchronous ones, stand too
-        slots[number, used] = np.arange(used.sum())
-    return slots
+        used[program.vectors[rows[:, InstructionColumn.X], VectorColumn.THREAD]] = True
+        used[THREADS - 1] = True  # thread -1, the main one, is the last
+        codes[number, CodeRow.SLOT :][used] = np.arange(used.sum())
+    return codes
 
 
-def _vector_rows(rows: Ints) -> Ints:
-    from wse.fabric.tables import InstructionColumn, Opcode
+def _homes(program: Assembled, codes: Ints) -> Longs:
+    homes = np.zeros((program.width * program.height, len(Home)), np.int64)
+    homes[:, [Home.ACTIVATED, Home.BLOCKED]] = _of_codes(program, _flags(program))
+    homes[:, Home.CODE] = program.code_of
+    homes[:, Home.MEMORY] = program.memory_first[:-1]
+    homes[:, Home.REGISTERS] = len(program.memory) + program.register_first[:-1]
+    homes[:, Home.OPS_END] = np.cumsum(
+        _of_codes(program, (codes[:, CodeRow.SLOT :] >= 0).sum(axis=1))
+    )
+    homes[1:, Home.OPS] = homes[:-1, Home.OPS_END]
+    return homes
 
-    return rows[rows[:, InstructionColumn.OPCODE] == Opcode.VECTOR, InstructionColumn.X]
+
+def _flags(program: Assembled) -> Longs:
+    """[C, 2]: activated and blocked tasks, a bit each."""
+    flags = np.zeros((len(program.codes), 2), np.uint64)
+    for number, code in enumerate(program.codes):
+        tasks = program.tasks[code.first_task : code.first_task + code.task_count]
+        bits = np.uint64(1) << np.arange(len(tasks), dtype=np.uint64)
+        flags[number, 0] = bits[tasks[:, TaskColumn.ACTIVATED] != 0].sum()
+        flags[number, 1] = bits[tasks[:, TaskColumn.BLOCKED] != 0].sum()
+    return flags.view(np.int64)
 
 
-def _op_first(program: Assembled, threads: Ints) -> Ints:
-    counts = _of_codes(program, (threads >= 0).sum(axis=1))
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-
-
-def _ops(count: int) -> NDArray[np.int64]:
+def _ops(count: int) -> Longs:
     ops = np.zeros((count, OP_COLUMNS), np.int64)
     ops[:, Op.VECTOR] = -1
     return ops
 
 
-def _cells(program: Assembled) -> tuple[NDArray[np.uint32], Ints, int]:
-    """All cells; the operands with constants as cells; the first register's cell."""
+def _cells(program: Assembled) -> tuple[NDArray[np.uint32], Ints]:
+    """All cells, and the operands with constants as cells."""
     operands = program.operands.copy()
     constant = operands[:, :, OperandColumn.KIND] == OperandKind.CONSTANT
     values = operands[constant, OperandColumn.X].view(np.uint32)
-    registers = len(program.memory)
-    first = registers + len(program.registers)
+    first = len(program.memory) + len(program.registers)
     operands[constant, OperandColumn.X] = first + np.arange(len(values))
     scratch = np.zeros(SCRATCH_CELLS, np.uint32)
-    cells = np.concatenate([program.memory, program.registers, values, scratch])
-    return cells, operands, registers
+    return np.concatenate([program.memory, program.registers, values, scratch]), operands
 
 
 def _colours_of_vectors(program: Assembled) -> Ints:
     """[V, 2]: masks of the colours that a vector operation receives and sends."""
     streams = program.operands[:, :, OperandColumn.KIND] == OperandKind.STREAM
-    bits = np.where(streams, 1 << program.operands[:, :, OperandColumn.X], 0)
+    bits = np.where(streams, 1 << program.operands[:, :, OperandColumn.X] % 32, 0)
     masks = np.stack([np.bitwise_or.reduce(bits[:, 1:], axis=1), bits[:, 0]], axis=1)
     return masks.astype(np.int32)
 
 
-def _pes(program: Assembled, op_first: Ints) -> Ints:
-    pes = np.zeros((program.width * program.height, len(Pe)), np.int32)
-    counts = _of_codes(program, program.code_tasks)[:, 1]
-    pes[:, Pe.LAST_TASK] = np.maximum(counts - 1, 0)
-    pes[:, Pe.LAST_THREAD] = np.maximum(np.diff(op_first) - 1, 0)
+def _pes(program: Assembled, homes: Longs) -> Ints:
+    pes = np.zeros((program.width * program.height, PE_COLUMNS), np.int32)
+    tasks = np.array([code.task_count for code in program.codes], np.int32)
+    pes[:, Pe.LAST_TASK] = np.maximum(_of_codes(program, tasks) - 1, 0)
+    threads = homes[:, Home.OPS_END] - homes[:, Home.OPS]
+    pes[:, Pe.LAST_THREAD] = np.maximum(threads - 1, 0)
     pes[:, Pe.FIRST_DELIVERY] = pes[:, Pe.LAST_DELIVERY] = NO_CYCLE
+    pes[:, Pe.SERVED : Pe.LOADS] = max(len(program.colours), 1) - 1
     return pes
 
 
-def _flags(program: Assembled) -> NDArray[np.int64]:
-    flags = np.zeros((len(program.codes), len(Flag)), np.uint64)
-    for number, code in enumerate(program.codes):
-        tasks = program.tasks[code.first_task : code.first_task + code.task_count]
-        bits = np.uint64(1) << np.arange(len(tasks), dtype=np.uint64)
-        flags[number, Flag.ACTIVATED] = bits[tasks[:, TaskColumn.ACTIVATED] != 0].sum()
-        flags[number, Flag.BLOCKED] = bits[tasks[:, TaskColumn.BLOCKED] != 0].sum()
-    return _of_codes(program, flags.view(np.int64))
-
-
-def _settings(
-    program: Assembled, machine: Machine, limit: int, events: int, registers: int, cells: int
+def _numbers(
+    program: Assembled, machine: Machine, limit: int, events: int, cells: int
 ) -> NDArray[np.int64]:
-    numbers = {
-        Setting.HOP: machine.hop_cycles,
-        Setting.RAMP: machine.ramp_cycles,
-        Setting.REST: machine.link_rest_every,
-        Setting.ROUTER_WORDS: machine.router_queue_words,
-        Setting.INPUT_WORDS: machine.input_queue_words,
-        Setting.OUTPUT_WORDS: machine.output_queue_words,
-        Setting.STEPS: machine.vector_steps_per_cycle,
-        Setting.LOAD: machine.descriptor_load_cycles,
-        Setting.START: machine.vector_start_cycles,
-        Setting.FINISH: machine.vector_finish_cycles,
-        Setting.SCALAR: machine.scalar_cycles,
-        Setting.TAKEN: machine.branch_taken_cycles,
-        Setting.NOT_TAKEN: machine.branch_not_taken_cycles,
-        Setting.LOOP: machine.loop_cycles,
-        Setting.TASK_START: machine.task_start_cycles,
-        Setting.WIDTH: program.width,
-        Setting.PES: program.width * program.height,
-        Setting.COLOURS: len(program.colours),
-        Setting.LIMIT: limit,
-        Setting.REGISTERS: registers,
-        Setting.SCRATCH: cells - SCRATCH_CELLS,
-        Setting.EVENTS: events,
-    }
-    return np.array([numbers[setting] for setting in Setting], np.int64)
+    numbers = np.zeros(NUMBERS, np.int64)
+    numbers[: Total.CYCLES] = [
+        machine.hop_cycles,
+        machine.ramp_cycles,
+        machine.link_rest_every,
+        machine.router_queue_words,
+        machine.input_queue_words,
+        machine.output_queue_words,
+        machine.vector_steps_per_cycle,
+        machine.descriptor_load_cycles,
+        machine.vector_start_cycles,
+        machine.vector_finish_cycles,
+        machine.scalar_cycles,
+        machine.branch_taken_cycles,
+        machine.branch_not_taken_cycles,
+        machine.loop_cycles,
+        machine.task_start_cycles,
+        program.width,
+        program.width * program.height,
+        len(program.colours),
+        limit,
+        cells - SCRATCH_CELLS,
+        events,
+    ]
+    assert len(Setting) == Total.CYCLES
+    numbers[Total.ERROR_CYCLE] = numbers[Total.ERROR_PE] = NEVER
+    return numbers

@@ -5,29 +5,29 @@ from __future__ import annotations
 from wse.fabric.engine.compiling import kept
 from wse.fabric.engine.pe import act
 from wse.fabric.engine.router import commit, decide, fail
-from wse.fabric.engine.state import Error, Flag, Setting, State, Total
+from wse.fabric.engine.state import Error, Home, Setting, State, Total
 from wse.fabric.engine.wheel import MASK, collect, schedule
 
 
 @kept
 def simulate(f: State) -> None:
     """Run until nothing is to happen any more, or an error; ``totals`` says which."""
-    for pe in range(f.settings[Setting.PES]):
-        if f.flags[pe, Flag.ACTIVATED] != 0:
+    for pe in range(f.numbers[Setting.PES]):
+        if f.homes[pe, Home.ACTIVATED] != 0:
             schedule(f, pe, 0)
     cycle = -1
-    while f.totals[Total.SCHEDULED] > 0 and f.totals[Total.ERROR_CYCLE] > cycle:
+    while f.numbers[Total.SCHEDULED] > 0 and f.numbers[Total.ERROR_CYCLE] > cycle:
         cycle += 1
         if f.buckets[cycle & MASK] < 0:
             continue
         pe_count, router_count = collect(f, cycle)
         if pe_count + router_count == 0:
             continue
-        if cycle >= f.settings[Setting.LIMIT]:
+        if cycle >= f.numbers[Setting.LIMIT]:
             fail(f, cycle, 0, Error.LIMIT, 0)
             return
         decide(f, router_count, cycle)
         act(f, pe_count, cycle)
         commit(f, cycle)
-        if f.totals[Total.MOVES] > 0:
-            f.totals[Total.LAST] = max(f.totals[Total.LAST], cycle)
+        if f.numbers[Total.MOVES] > 0:
+            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from wse.fabric.engine.compiling import compiled, inlined
 from wse.fabric.engine.numbers import cell_of
-from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, queue_of
 from wse.fabric.engine.state import (
     NEVER,
     NO_CYCLE,
-    Flag,
-    Kind,
+    RECEIVED,
+    SENT,
+    CodeRow,
+    Home,
     Main,
+    Node,
     Op,
+    Pair,
     Pe,
     Queue,
     Setting,
@@ -35,7 +41,7 @@ from wse.fabric.tables import (
 def _set_flag(f: State, pe: int, flag: int, task: int, up: bool) -> None:
     if task >= 0:
         bit = 1 << task
-        f.flags[pe, flag] = f.flags[pe, flag] | bit if up else f.flags[pe, flag] & ~bit
+        f.homes[pe, flag] = f.homes[pe, flag] | bit if up else f.homes[pe, flag] & ~bit
 
 
 @inlined
@@ -44,24 +50,24 @@ def _complete(f: State, pe: int, slot: int, cycle: int) -> None:
     op = f.ops[slot]
     vector = op[Op.VECTOR]
     op[Op.VECTOR] = -1
-    f.pes[pe, Pe.INPUT_USED] &= ~f.colours_of_vector[vector, 0]
-    f.pes[pe, Pe.OUTPUT_USED] &= ~f.colours_of_vector[vector, 1]
+    f.pes[pe, Pe.INPUT_USED] &= ~f.vectors[vector, RECEIVED]
+    f.pes[pe, Pe.OUTPUT_USED] &= ~f.vectors[vector, SENT]
     record(f, pe, op[Op.ROW], op[Op.BEGIN], cycle)
     end = cycle
     if f.vectors[vector, VectorColumn.THREAD] < 0:
-        end += f.settings[Setting.FINISH]
-        f.pes[pe, Pe.BUSY] += f.settings[Setting.FINISH]
+        end += f.numbers[Setting.FINISH]
+        f.pes[pe, Pe.BUSY] += f.numbers[Setting.FINISH]
         f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, end
-    f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], end)
-    _set_flag(f, pe, Flag.ACTIVATED, f.vectors[vector, VectorColumn.ACTIVATE], True)
-    _set_flag(f, pe, Flag.BLOCKED, f.vectors[vector, VectorColumn.UNBLOCK], False)
+    f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], end)
+    _set_flag(f, pe, Home.ACTIVATED, f.vectors[vector, VectorColumn.ACTIVATE], True)
+    _set_flag(f, pe, Home.BLOCKED, f.vectors[vector, VectorColumn.UNBLOCK], False)
 
 
 @inlined
 def _complete_all(f: State, pe: int, cycle: int) -> int:
     """Complete what ends now; how many operations go on."""
     going = 0
-    for slot in range(f.op_first[pe], f.op_first[pe + 1]):
+    for slot in range(f.homes[pe, Home.OPS], f.homes[pe, Home.OPS_END]):
         if f.ops[slot, Op.VECTOR] < 0:
             continue
         if f.ops[slot, Op.END] == cycle:
@@ -77,7 +83,7 @@ def _complete_all(f: State, pe: int, cycle: int) -> int:
 def _arrived(f: State, pe: int, task: int, kind: int) -> int:
     """When the wavelet that lets a data or control task run is there; NEVER if none is coming."""
     colour = f.tasks[task, TaskColumn.COLOUR]
-    queue = f.queue_of[Kind.INPUT, pe * f.settings[Setting.COLOURS] + colour]
+    queue = queue_of(f, pe, colour, Pair.INPUT)
     if f.queues[queue, Queue.COUNT] == 0 or (f.pes[pe, Pe.INPUT_USED] >> colour) & 1 != 0:
         return NEVER
     entry = head(f, queue)
@@ -89,42 +95,45 @@ def _arrived(f: State, pe: int, task: int, kind: int) -> int:
 @inlined
 def _can_run(f: State, pe: int, first: int, task: int) -> int:
     """The cycle from which on a task of the PE's code can run; NEVER, or 0 for at once."""
-    if (f.flags[pe, Flag.BLOCKED] >> task) & 1 != 0:
+    if (f.homes[pe, Home.BLOCKED] >> task) & 1 != 0:
         return NEVER
     kind = f.tasks[first + task, TaskColumn.KIND]
     if kind == TaskKind.LOCAL:
-        return 0 if (f.flags[pe, Flag.ACTIVATED] >> task) & 1 != 0 else NEVER
+        return 0 if (f.homes[pe, Home.ACTIVATED] >> task) & 1 != 0 else NEVER
     return _arrived(f, pe, first + task, kind)
 
 
 @inlined
 def _start_task(f: State, pe: int, task: int, cycle: int) -> None:
     """A local task is no longer activated; another takes its wavelet."""
-    first = f.code_tasks[f.code_of[pe], 0]
+    first = f.codes[f.homes[pe, Home.CODE], CodeRow.FIRST_TASK]
     row = f.tasks[first + task]
     if row[TaskColumn.KIND] == TaskKind.LOCAL:
-        _set_flag(f, pe, Flag.ACTIVATED, task, False)
+        _set_flag(f, pe, Home.ACTIVATED, task, False)
     else:
         payload = take(f, pe, row[TaskColumn.COLOUR], cycle)
         if row[TaskColumn.REGISTER] >= 0:
-            at = f.settings[Setting.REGISTERS] + f.register_first[pe] + row[TaskColumn.REGISTER]
-            f.cells[at] = cell_of(payload, row[TaskColumn.REGISTER_DTYPE])
-    start = f.settings[Setting.TASK_START]
+            at = f.homes[pe, Home.REGISTERS] + row[TaskColumn.REGISTER]
+            f.integers[at] = cell_of(payload, row[TaskColumn.REGISTER_DTYPE])
+    start = f.numbers[Setting.TASK_START]
     f.pes[pe, Pe.LAST_TASK], f.pes[pe, Pe.ROW] = task, row[TaskColumn.ENTRY]
     f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, cycle + start
     f.pes[pe, Pe.BUSY] += start
-    f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], cycle + start)
+    f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], cycle + start)
 
 
 @inlined
 def _select_task(f: State, pe: int, cycle: int) -> bool:
     """Start the next task that can run; whether there was one."""
-    first, count = f.code_tasks[f.code_of[pe], 0], f.code_tasks[f.code_of[pe], 1]
+    first, count = (
+        f.codes[f.homes[pe, Home.CODE], CodeRow.FIRST_TASK],
+        f.codes[f.homes[pe, Home.CODE], CodeRow.TASKS],
+    )
     last = f.pes[pe, Pe.LAST_TASK]
     for ahead in range(1, count + 1):
         task = (last + ahead) % count
         if _can_run(f, pe, first, task) <= cycle:
-            f.totals[Total.LAST] = max(f.totals[Total.LAST], cycle)
+            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
             _start_task(f, pe, task, cycle)
             return True
     return False
@@ -164,26 +173,26 @@ def _scalar(f: State, pe: int, row: int) -> int:
     a = number(f, pe, columns[InstructionColumn.A_VALUE], columns[InstructionColumn.A_REGISTER])
     b = number(f, pe, columns[InstructionColumn.B_VALUE], columns[InstructionColumn.B_REGISTER])
     f.pes[pe, Pe.ROW] = row + 1
-    registers = f.settings[Setting.REGISTERS] + f.register_first[pe]
+    registers = f.homes[pe, Home.REGISTERS]
     if opcode == Opcode.WORK:
         return max(a, 0)
     if opcode == Opcode.LOOP:
         f.integers[registers + x] += 1
         if f.integers[registers + x] < a:
             f.pes[pe, Pe.ROW] = columns[InstructionColumn.TARGET]
-        return f.settings[Setting.LOOP]
+        return f.numbers[Setting.LOOP]
     if opcode == Opcode.BRANCH:
         if not _holds(columns[InstructionColumn.Y], a, b):
-            return f.settings[Setting.NOT_TAKEN]
+            return f.numbers[Setting.NOT_TAKEN]
         f.pes[pe, Pe.ROW] = columns[InstructionColumn.TARGET]
-        return f.settings[Setting.TAKEN]
+        return f.numbers[Setting.TAKEN]
     if opcode == Opcode.SET:
         f.integers[registers + x] = _calculate(columns[InstructionColumn.Y], a, b)
     elif opcode == Opcode.ACTIVATE:
-        _set_flag(f, pe, Flag.ACTIVATED, x, True)
+        _set_flag(f, pe, Home.ACTIVATED, x, True)
     else:
-        _set_flag(f, pe, Flag.BLOCKED, x, opcode == Opcode.BLOCK)
-    return f.settings[Setting.SCALAR]
+        _set_flag(f, pe, Home.BLOCKED, x, opcode == Opcode.BLOCK)
+    return f.numbers[Setting.SCALAR]
 
 
 @inlined
@@ -199,14 +208,14 @@ def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
             return going
         now, row = pes[Pe.DUE], pes[Pe.ROW]
         ahead = now > cycle
-        if pes[Pe.MAIN] != Main.DUE or (ahead and going > 0) or now >= f.settings[Setting.LIMIT]:
+        if pes[Pe.MAIN] != Main.DUE or (ahead and going > 0) or now >= f.numbers[Setting.LIMIT]:
             return going
         opcode = f.instructions[row, InstructionColumn.OPCODE]
         if opcode == Opcode.END:
             if ahead:
                 return going
             pes[Pe.MAIN] = Main.IDLE
-            f.totals[Total.LAST] = max(f.totals[Total.LAST], now)
+            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], now)
             continue
         if opcode == Opcode.VECTOR:
             vector = f.instructions[row, InstructionColumn.X]
@@ -220,16 +229,16 @@ def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
             pes[Pe.DUE] = now + cycles
             pes[Pe.BUSY] += cycles
             record(f, pe, row, now, now + cycles)
-        f.totals[Total.LAST] = max(f.totals[Total.LAST], now)
-        f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], pes[Pe.DUE])
+        f.numbers[Total.LAST] = max(f.numbers[Total.LAST], now)
+        f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], pes[Pe.DUE])
 
 
 @inlined
 def _make_steps(f: State, pe: int, cycle: int) -> None:
     """Phase B3: the vector unit serves the threads in turn."""
-    first, steps = f.op_first[pe], 0
-    count, last = f.op_first[pe + 1] - first, f.pes[pe, Pe.LAST_THREAD]
-    most = f.settings[Setting.STEPS]
+    first, steps = f.homes[pe, Home.OPS], 0
+    count, last = f.homes[pe, Home.OPS_END] - first, f.pes[pe, Pe.LAST_THREAD]
+    most = f.numbers[Setting.STEPS]
     for ahead in range(1, count + 1):
         thread = (last + ahead) % count
         slot = first + thread
@@ -238,13 +247,13 @@ def _make_steps(f: State, pe: int, cycle: int) -> None:
         if steps < most and earliest_step(f, pe, slot, cycle) <= cycle:
             step(f, pe, slot, cycle)
             f.pes[pe, Pe.LAST_THREAD] = thread
-            f.totals[Total.LAST] = max(f.totals[Total.LAST], cycle)
+            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
             steps += 1
     running = f.pes[pe, Pe.MEMORY_BEGIN] <= cycle < f.pes[pe, Pe.MEMORY_END]
     if steps == most and running:
         f.pes[pe, Pe.MEMORY_END] += 1
         f.pes[pe, Pe.DUE] += 1
-        f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], f.pes[pe, Pe.DUE])
+        f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], f.pes[pe, Pe.DUE])
 
 
 @inlined
@@ -254,12 +263,15 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
     if f.pes[pe, Pe.MAIN] == Main.DUE:
         at = f.pes[pe, Pe.DUE]
     elif f.pes[pe, Pe.MAIN] == Main.IDLE:
-        first, count = f.code_tasks[f.code_of[pe], 0], f.code_tasks[f.code_of[pe], 1]
+        first, count = (
+            f.codes[f.homes[pe, Home.CODE], CodeRow.FIRST_TASK],
+            f.codes[f.homes[pe, Home.CODE], CodeRow.TASKS],
+        )
         for task in range(count):
             if f.tasks[first + task, TaskColumn.KIND] != TaskKind.LOCAL:
                 at = min(at, _can_run(f, pe, first, task))
     f.pes[pe, Pe.WAITS_FOR_ROOM] = 0
-    for slot in range(f.op_first[pe], f.op_first[pe + 1]):
+    for slot in range(f.homes[pe, Home.OPS], f.homes[pe, Home.OPS_END]):
         if f.ops[slot, Op.VECTOR] >= 0:
             end = f.ops[slot, Op.END]
             at = min(at, end if end != NO_CYCLE else earliest_step(f, pe, slot, cycle + 1))
@@ -270,7 +282,7 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
 def act(f: State, pe_count: int, cycle: int) -> None:
     """Phase B: the due PEs act, each on nothing but its own."""
     for place in range(pe_count):
-        pe = f.due[place]
+        pe = np.int64(f.nodes[place, Node.DUE])
         going = _complete_all(f, pe, cycle)
         going = _run_main(f, pe, cycle, going)
         if going > 0:

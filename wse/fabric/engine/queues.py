@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from wse.fabric.engine.compiling import inlined
-from wse.fabric.engine.state import Queue, State, Total
+from wse.fabric.engine.state import Queue, Setting, State, Total
 
 READY_SHIFT = 33
 CONTROL_BIT = 1 << 32
 WAVELET = (1 << 33) - 1
+
+
+@inlined
+def queue_of(f: State, pe: int, colour: int, kind: int) -> int:
+    """The row of a PE's queue of a colour, or -1."""
+    return np.int64(f.pairs[pe * f.numbers[Setting.COLOURS] + colour, kind])
 
 
 @inlined
@@ -25,7 +33,7 @@ def push(f: State, queue: int, wavelet: int, ready: int) -> None:
         ready << READY_SHIFT
     ) | wavelet
     f.queues[queue, Queue.COUNT] = count + 1
-    f.totals[Total.CYCLES] = max(f.totals[Total.CYCLES], ready)
+    f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], ready)
 
 
 @inlined

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from wse.fabric.engine.compiling import compiled, inlined
-from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, WAVELET, head, pop, push
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, WAVELET, head, pop, push, queue_of
 from wse.fabric.engine.state import (
+    BEST,
     NEVER,
     NO_CYCLE,
+    CodeRow,
     Error,
-    Kind,
+    Home,
+    Node,
+    Pair,
     Pe,
     Queue,
     Setting,
@@ -27,67 +33,69 @@ DROP = 6
 @inlined
 def fail(f: State, cycle: int, pe: int, kind: int, detail: int) -> None:
     """Record an error, if it is the first of the run: the earliest, then of the lowest PE."""
-    at, lowest = f.totals[Total.ERROR_CYCLE], f.totals[Total.ERROR_PE]
+    at, lowest = f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE]
     if cycle < at or (cycle == at and pe < lowest):
-        f.totals[Total.ERROR_CYCLE], f.totals[Total.ERROR_PE] = cycle, pe
-        f.totals[Total.ERROR_KIND], f.totals[Total.ERROR_DETAIL] = kind, detail
+        f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE] = cycle, pe
+        f.numbers[Total.ERROR_KIND], f.numbers[Total.ERROR_DETAIL] = kind, detail
 
 
 @inlined
 def neighbour(f: State, pe: int, port: int) -> int:
     """The PE that a mesh port leads to."""
     if port < 2:
-        width = f.settings[Setting.WIDTH]
+        width = f.numbers[Setting.WIDTH]
         return pe - width if port == 0 else pe + width
     return pe + 1 if port == 2 else pe - 1
 
 
 @inlined
-def route_set(f: State, queue: int, column: int) -> int:
+def _route_set(f: State, pe: int, colour: int, queue: int, column: int) -> int:
     """A router queue's receive or transmit set at its switch's position."""
-    pair = f.queues[queue, Queue.PE] * f.settings[Setting.COLOURS] + f.queues[queue, Queue.COLOUR]
-    return f.routes[f.route_of[pair], column + f.queues[queue, Queue.POSITION]]
+    route = queue_of(f, pe, colour, Pair.ROUTE)
+    return np.int64(f.routes[route, column + f.queues[queue, Queue.POSITION]])
 
 
 @inlined
 def _rests(f: State, cycle: int) -> bool:
-    period = f.settings[Setting.REST]
+    period = f.numbers[Setting.REST]
     return period > 0 and cycle % period == period - 1
 
 
 @inlined
 def _has_room(f: State, queue: int, setting: int) -> bool:
-    return f.queues[queue, Queue.COUNT] < f.settings[setting]
+    return f.queues[queue, Queue.COUNT] < f.numbers[setting]
 
 
 @inlined
 def _control_vanishes(f: State, pe: int, colour: int, entry: int) -> bool:
-    return entry & CONTROL_BIT != 0 and not f.controls[f.code_of[pe], colour]
+    return (
+        entry & CONTROL_BIT != 0
+        and (f.codes[f.homes[pe, Home.CODE], CodeRow.CONTROLS] >> colour) & 1 == 0
+    )
 
 
 @inlined
 def _grants(f: State, pe: int, colour: int, port: int, entry: int) -> bool:
     """Whether what ``port`` leads to takes a wavelet of the colour in this cycle."""
-    colours = f.settings[Setting.COLOURS]
     if port == RAMP:
         if _control_vanishes(f, pe, colour, entry):
             return True
-        return _has_room(f, f.queue_of[Kind.INPUT, pe * colours + colour], Setting.INPUT_WORDS)
-    queue = f.queue_of[Kind.ROUTER, neighbour(f, pe, port) * colours + colour]
+        return _has_room(f, queue_of(f, pe, colour, Pair.INPUT), Setting.INPUT_WORDS)
+    other = neighbour(f, pe, port)
+    queue = queue_of(f, other, colour, Pair.ROUTER)
     if not _has_room(f, queue, Setting.ROUTER_WORDS):
         return False
-    return (route_set(f, queue, RouteColumn.RECEIVE) >> (port ^ 1)) & 1 != 0
+    return (_route_set(f, other, colour, queue, RouteColumn.RECEIVE) >> (port ^ 1)) & 1 != 0
 
 
 @inlined
-def _remaining(f: State, queue: int, entry: int) -> int:
+def _remaining(f: State, pe: int, colour: int, queue: int, entry: int) -> int:
     """The ports that the head has still to pass, 0 if it has none to pass at all."""
-    left = f.queues[queue, Queue.REMAINING]
+    left = np.int64(f.queues[queue, Queue.REMAINING])
     if left != 0:
         return left
-    left = route_set(f, queue, RouteColumn.TRANSMIT)
-    pair = f.queues[queue, Queue.PE] * f.settings[Setting.COLOURS] + f.queues[queue, Queue.COLOUR]
-    route = f.route_of[pair]
+    left = _route_set(f, pe, colour, queue, RouteColumn.TRANSMIT)
+    route = queue_of(f, pe, colour, Pair.ROUTE)
     filtered = f.routes[route, RouteColumn.FILTER_PERIOD] > 0 and entry & CONTROL_BIT == 0
     if filtered and f.queues[queue, Queue.COUNTER] > f.routes[route, RouteColumn.FILTER_LIMIT]:
         left &= ~(1 << RAMP)
@@ -101,36 +109,36 @@ def _contest(f: State, pe: int, port: int, colour: int) -> bool:
 
     The first after the colour last served wins.
     """
-    holder = f.best[port]
+    holder = f.numbers[BEST + port]
     if holder < 0:
-        f.best[port] = colour
+        f.numbers[BEST + port] = colour
         return True
-    colours, last = f.settings[Setting.COLOURS], f.served[pe, port]
+    colours, last = f.numbers[Setting.COLOURS], f.pes[pe, Pe.SERVED + port]
     if (colour - last - 1 + colours) % colours < (holder - last - 1 + colours) % colours:
-        f.best[port] = colour
+        f.numbers[BEST + port] = colour
     return False
 
 
 @inlined
 def _add_move(f: State, queue: int, port: int) -> None:
-    f.moves[f.totals[Total.MOVES]] = (queue << 3) | port
-    f.totals[Total.MOVES] += 1
+    f.moves[f.numbers[Total.MOVES]] = (queue << 3) | port
+    f.numbers[Total.MOVES] += 1
 
 
 @inlined
 def _ask_for_ports(f: State, pe: int, cycle: int) -> int:
     """Every ready head asks for its ports; the next cycle in which this router must look."""
-    colours, later, rests = f.settings[Setting.COLOURS], NEVER, _rests(f, cycle)
+    colours, later, rests = f.numbers[Setting.COLOURS], NEVER, _rests(f, cycle)
     filled = f.pes[pe, Pe.ROUTER_FILLED]
     for colour in range(colours):
         if (filled >> colour) & 1 == 0:
             continue
-        queue = f.queue_of[Kind.ROUTER, pe * colours + colour]
+        queue = queue_of(f, pe, colour, Pair.ROUTER)
         entry = head(f, queue)
         if entry >> READY_SHIFT > cycle:
             later = min(later, entry >> READY_SHIFT)
             continue
-        left = _remaining(f, queue, entry)
+        left = _remaining(f, pe, colour, queue, entry)
         if left == 0:
             _add_move(f, queue, DROP)
         for port in range(5):
@@ -148,20 +156,19 @@ def _ask_for_ports(f: State, pe: int, cycle: int) -> int:
 @inlined
 def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> int:
     """The same for the output queues of the PE."""
-    colours, later = f.settings[Setting.COLOURS], NEVER
+    colours, later = f.numbers[Setting.COLOURS], NEVER
     filled = f.pes[pe, Pe.OUTPUT_FILLED]
     for colour in range(colours):
         if (filled >> colour) & 1 == 0:
             continue
-        pair = pe * colours + colour
-        entry = head(f, f.queue_of[Kind.OUTPUT, pair])
-        queue = f.queue_of[Kind.ROUTER, pair]
+        entry = head(f, queue_of(f, pe, colour, Pair.OUTPUT))
+        queue = queue_of(f, pe, colour, Pair.ROUTER)
         if entry >> READY_SHIFT > cycle:
             later = min(later, entry >> READY_SHIFT)
         elif (
             queue < 0
             or not _has_room(f, queue, Setting.ROUTER_WORDS)
-            or (route_set(f, queue, RouteColumn.RECEIVE) >> RAMP) & 1 == 0
+            or (_route_set(f, pe, colour, queue, RouteColumn.RECEIVE) >> RAMP) & 1 == 0
         ):
             f.pes[pe, Pe.ASLEEP] = 1
         elif not _contest(f, pe, RAMP_OUT, colour):
@@ -172,23 +179,23 @@ def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> int:
 @compiled
 def decide(f: State, router_count: int, cycle: int) -> None:
     """Phase A: the due routers write down their moves; nothing that another router sees changes."""
-    pes, colours, last = f.settings[Setting.PES], f.settings[Setting.COLOURS], f.due.shape[0] - 1
-    f.totals[Total.MOVES] = 0
+    pes, colours, last = f.numbers[Setting.PES], f.numbers[Setting.COLOURS], f.nodes.shape[0] - 1
+    f.numbers[Total.MOVES] = 0
     for number in range(router_count):
-        pe = f.due[last - number] - pes
+        pe = np.int64(f.nodes[last - number, Node.DUE]) - pes
         f.pes[pe, Pe.ASLEEP] = 0
         later = NEVER
-        f.best[:] = -1
+        f.numbers[BEST : BEST + 6] = -1
         if f.pes[pe, Pe.ROUTER_FILLED] != 0:
             later = _ask_for_ports(f, pe, cycle)
         if f.pes[pe, Pe.OUTPUT_FILLED] != 0:
             later = min(later, _ask_for_ramp_out(f, pe, cycle))
         for port in range(6):
-            colour = f.best[port]
+            colour = f.numbers[BEST + port]
             if colour >= 0:
-                kind = Kind.OUTPUT if port == RAMP_OUT else Kind.ROUTER
-                _add_move(f, f.queue_of[kind, pe * colours + colour], port)
-                f.served[pe, port] = colour
+                kind = Pair.OUTPUT if port == RAMP_OUT else Pair.ROUTER
+                _add_move(f, queue_of(f, pe, colour, kind), port)
+                f.pes[pe, Pe.SERVED + port] = colour
         if later != NEVER:
             schedule(f, pes + pe, later)
 
@@ -196,15 +203,15 @@ def decide(f: State, router_count: int, cycle: int) -> None:
 @inlined
 def _enter_router(f: State, pe: int, colour: int, wavelet: int, cycle: int) -> None:
     """A wavelet reaches a router from a neighbour or its own PE."""
-    queue = f.queue_of[Kind.ROUTER, pe * f.settings[Setting.COLOURS] + colour]
+    queue = queue_of(f, pe, colour, Pair.ROUTER)
     if f.queues[queue, Queue.LAST_PUSH] == cycle:
         fail(f, cycle, pe, Error.COLLISION, colour)
         return
-    ready = cycle + f.settings[Setting.HOP]
+    ready = cycle + f.numbers[Setting.HOP]
     f.queues[queue, Queue.LAST_PUSH] = cycle
     if f.queues[queue, Queue.COUNT] == 0:
         f.pes[pe, Pe.ROUTER_FILLED] |= 1 << colour
-        schedule(f, f.settings[Setting.PES] + pe, ready)
+        schedule(f, f.numbers[Setting.PES] + pe, ready)
     push(f, queue, wavelet, ready)
 
 
@@ -213,8 +220,8 @@ def _enter_pe(f: State, pe: int, colour: int, wavelet: int, cycle: int) -> None:
     """A wavelet goes down the ramp."""
     if _control_vanishes(f, pe, colour, wavelet):
         return
-    queue = f.queue_of[Kind.INPUT, pe * f.settings[Setting.COLOURS] + colour]
-    ready = cycle + f.settings[Setting.RAMP]
+    queue = queue_of(f, pe, colour, Pair.INPUT)
+    ready = cycle + f.numbers[Setting.RAMP]
     if f.queues[queue, Queue.COUNT] == 0:
         schedule(f, pe, ready)
     push(f, queue, wavelet, ready)
@@ -227,14 +234,13 @@ def _enter_pe(f: State, pe: int, colour: int, wavelet: int, cycle: int) -> None:
 def wake_router(f: State, pe: int, cycle: int) -> None:
     """A place became free: look again if something was blocked."""
     if f.pes[pe, Pe.ASLEEP] != 0:
-        schedule(f, f.settings[Setting.PES] + pe, cycle + 1)
+        schedule(f, f.numbers[Setting.PES] + pe, cycle + 1)
 
 
 @inlined
-def _pass(f: State, queue: int, wavelet: int, cycle: int) -> None:
+def _pass(f: State, pe: int, colour: int, queue: int, wavelet: int, cycle: int) -> None:
     """The head leaves its router: switch and filter move on, and who waited looks again."""
-    pe, colour = f.queues[queue, Queue.PE], f.queues[queue, Queue.COLOUR]
-    route = f.route_of[pe * f.settings[Setting.COLOURS] + colour]
+    route = queue_of(f, pe, colour, Pair.ROUTE)
     if wavelet & CONTROL_BIT != 0:
         following = f.queues[queue, Queue.POSITION] + 1
         if following < f.routes[route, RouteColumn.POSITIONS]:
@@ -248,8 +254,8 @@ def _pass(f: State, queue: int, wavelet: int, cycle: int) -> None:
         f.pes[pe, Pe.ROUTER_FILLED] &= ~(1 << colour)
     else:
         ready = head(f, queue) >> READY_SHIFT
-        schedule(f, f.settings[Setting.PES] + pe, max(cycle + 1, ready))
-    receive = route_set(f, queue, RouteColumn.RECEIVE)
+        schedule(f, f.numbers[Setting.PES] + pe, max(cycle + 1, ready))
+    receive = _route_set(f, pe, colour, queue, RouteColumn.RECEIVE)
     for port in range(4):
         if (receive >> port) & 1 != 0:
             wake_router(f, neighbour(f, pe, port), cycle)
@@ -258,14 +264,13 @@ def _pass(f: State, queue: int, wavelet: int, cycle: int) -> None:
 
 
 @inlined
-def _leave_pe(f: State, queue: int, wavelet: int, cycle: int) -> None:
+def _leave_pe(f: State, pe: int, colour: int, queue: int, wavelet: int, cycle: int) -> None:
     """A wavelet leaves an output queue for its own router."""
-    pe, colour = f.queues[queue, Queue.PE], f.queues[queue, Queue.COLOUR]
     if pop(f, queue) == 0:
         f.pes[pe, Pe.OUTPUT_FILLED] &= ~(1 << colour)
     else:
         ready = head(f, queue) >> READY_SHIFT
-        schedule(f, f.settings[Setting.PES] + pe, max(cycle + 1, ready))
+        schedule(f, f.numbers[Setting.PES] + pe, max(cycle + 1, ready))
     if f.pes[pe, Pe.WAITS_FOR_ROOM] != 0:
         schedule(f, pe, cycle + 1)
     _enter_router(f, pe, colour, wavelet, cycle)
@@ -274,14 +279,15 @@ def _leave_pe(f: State, queue: int, wavelet: int, cycle: int) -> None:
 @compiled
 def commit(f: State, cycle: int) -> None:
     """Phase C: what was decided moves."""
-    for number in range(f.totals[Total.MOVES]):
+    for number in range(f.numbers[Total.MOVES]):
         queue, port = f.moves[number] >> 3, f.moves[number] & 7
-        pe, colour = f.queues[queue, Queue.PE], f.queues[queue, Queue.COLOUR]
+        pe = np.int64(f.queues[queue, Queue.PE])
+        colour = np.int64(f.queues[queue, Queue.COLOUR])
         wavelet = head(f, queue) & WAVELET
         if port < DROP:
-            f.loads[pe, port] += 1
+            f.pes[pe, Pe.LOADS + port] += 1
         if port == RAMP_OUT:
-            _leave_pe(f, queue, wavelet, cycle)
+            _leave_pe(f, pe, colour, queue, wavelet, cycle)
             continue
         if port < RAMP:
             _enter_router(f, neighbour(f, pe, port), colour, wavelet, cycle)
@@ -290,4 +296,4 @@ def commit(f: State, cycle: int) -> None:
         left = f.queues[queue, Queue.REMAINING] & ~(1 << port)
         f.queues[queue, Queue.REMAINING] = left
         if left == 0:
-            _pass(f, queue, wavelet, cycle)
+            _pass(f, pe, colour, queue, wavelet, cycle)

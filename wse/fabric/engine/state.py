@@ -1,7 +1,8 @@
 """What the engine holds: the program's tables, and the state of every queue, router and PE.
 
 P PEs, K colours. Cycles are 32-bit numbers, so that a run ends before cycle 2**30. A queue exists
-for each PE and colour that uses it; ``queue_of[kind, pe * K + colour]`` is its row, or -1.
+for each PE and colour that uses it. The tables are few and wide, because every function of the
+engine is compiled for all of them; the enumerations name their columns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wse.fabric.tables import VectorColumn
 
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
@@ -34,12 +37,13 @@ class Queue(IntEnum):
     COUNTER = 7
 
 
-class Kind(IntEnum):
-    """Kinds of queues."""
+class Pair(IntEnum):
+    """Columns of ``pairs``, a row for each PE and colour: rows of ``queues`` and ``routes``, or -1."""
 
     ROUTER = 0
     INPUT = 1
     OUTPUT = 2
+    ROUTE = 3
 
 
 class Main(IntEnum):
@@ -50,6 +54,9 @@ class Main(IntEnum):
     STREAM = 2
     WAITING = 3
     HALTED = 4
+
+
+PE_COLUMNS = 28
 
 
 class Pe(IntEnum):
@@ -71,13 +78,44 @@ class Pe(IntEnum):
     ASLEEP = 13  # something in the router is blocked until another queue moves
     FIRST_DELIVERY = 14
     LAST_DELIVERY = 15
+    SERVED = 16  # + port: colour last served; 5 is the ramp out of the PE
+    LOADS = 22  # + port: wavelets that passed
 
 
-class Flag(IntEnum):
-    """Columns of ``flags``: a bit for each task."""
+class Home(IntEnum):
+    """Columns of ``homes``: flags of a PE's tasks, a bit each; its code; where its cells begin.
+
+    Its operations with streams are rows [OPS, OPS_END) of ``ops``, a row for each thread in use.
+    """
 
     ACTIVATED = 0
     BLOCKED = 1
+    CODE = 2
+    MEMORY = 3
+    REGISTERS = 4
+    OPS = 5
+    OPS_END = 6
+
+
+class CodeRow(IntEnum):
+    """Columns of ``codes``: its tasks; colours with a control task, a bit each; its threads.
+
+    ``SLOT + thread`` is the place of a micro-thread (8: the main thread) among a PE's operations.
+    """
+
+    FIRST_TASK = 0
+    TASKS = 1
+    CONTROLS = 2
+    SLOT = 3
+
+
+class Node(IntEnum):
+    """Columns of ``nodes``: next event; neighbours in its bucket; a list of what is due."""
+
+    WAKE = 0
+    AFTER = 1
+    BEFORE = 2
+    DUE = 3
 
 
 class Op(IntEnum):
@@ -101,7 +139,7 @@ OP_COLUMNS = 15
 
 
 class Setting(IntEnum):
-    """Positions in ``settings``: the machine's numbers and the mesh's."""
+    """Positions in ``numbers``: the machine's numbers and the mesh's."""
 
     HOP = 0
     RAMP = 1
@@ -122,23 +160,31 @@ class Setting(IntEnum):
     PES = 16
     COLOURS = 17
     LIMIT = 18
-    REGISTERS = 19  # cell of the first register
-    SCRATCH = 20  # cell of the first of 2 elements of each of 4 operands
-    EVENTS = 21  # how many events are recorded at most
+    SCRATCH = 19  # cell of the first of 2 elements of each of 4 operands
+    EVENTS = 20  # how many events are recorded at most
 
 
 class Total(IntEnum):
-    """Positions in ``totals``: what the whole run counts."""
+    """Positions in ``numbers``: what the whole run counts."""
 
-    CYCLES = 0
-    LAST = 1
-    SCHEDULED = 2
-    MOVES = 3
-    ERROR_CYCLE = 4
-    ERROR_PE = 5
-    ERROR_KIND = 6
-    ERROR_DETAIL = 7
-    EVENTS = 8
+    CYCLES = 21
+    LAST = 22
+    SCHEDULED = 23
+    MOVES = 24
+    ERROR_CYCLE = 25
+    ERROR_PE = 26
+    ERROR_KIND = 27
+    ERROR_DETAIL = 28
+    EVENTS = 29
+
+
+BEST = 30
+"""Position in ``numbers`` of a router's decision: the colour for each of 6 ports."""
+WHERE = 36
+"""Position in ``numbers`` of an operation's operands: 4 cells, then 4 strides."""
+NUMBERS = 44
+RECEIVED, SENT = len(VectorColumn), len(VectorColumn) + 1
+"""Columns that ``vectors`` has besides: colours that an operation receives and sends, as masks."""
 
 
 class Error(IntEnum):
@@ -153,43 +199,27 @@ class Error(IntEnum):
 class State(NamedTuple):
     """Everything; the engine's functions change its arrays in place."""
 
-    settings: Longs
-    totals: Longs
+    numbers: Longs
     # The program.
     instructions: Ints
     vectors: Ints
-    colours_of_vector: Ints  # [V, 2]: colours received and sent, as masks
     operands: Ints  # with constants as cells
     tasks: Ints
-    code_tasks: Ints
-    code_of: NDArray[np.int16]
-    route_of: Ints  # [P * K]
     routes: Ints
-    controls: NDArray[np.bool_]
-    thread_slot: Ints  # [C, 9]: micro-threads in use, and the main thread
-    memory_first: Longs
-    register_first: Longs
+    codes: Ints  # [C, CodeRow]
     # Queues and routers.
-    queue_of: Ints  # [3, P * K]
-    queues: Ints
+    pairs: Ints  # [P * K, Pair]
+    queues: Ints  # [Q, Queue]
     entries: Longs  # [Q, places]: ready << 33 | control << 32 | payload
-    served: NDArray[np.int8]  # [P, 6]: colour last served by each port, and by the ramp out
-    best: Ints  # [6]: scratch of a router's decision
     moves: Longs  # queue << 3 | port
     # PEs.
-    pes: Ints
-    flags: Longs
-    op_first: Ints  # [P + 1]
-    ops: Longs
-    cells: NDArray[np.uint32]  # memory, registers, constants, scratch
-    floats: NDArray[np.float32]  # the same bytes
+    pes: Ints  # [P, PE_COLUMNS]
+    homes: Longs  # [P, Home]
+    ops: Longs  # [.., OP_COLUMNS]
+    floats: NDArray[np.float32]  # cells: memory, registers, constants, scratch
     integers: Ints  # the same bytes
-    where: Longs  # [8]: scratch: index and stride of 4 operands
     # Time.
-    wake: Ints  # [2 P]: next event of each PE, then of each router
-    links: Ints  # [2 P, 2]: next and previous in the bucket
+    nodes: Ints  # [2 P, Node]: PEs, then routers
     buckets: Ints
-    due: Ints  # [2 P]: PEs from the front, routers from the back
-    # What is told.
-    loads: Ints  # [P, 6]
+    # The timeline.
     events: Longs  # [.., 4]: PE, row of instructions, begin, end

@@ -5,15 +5,20 @@ from __future__ import annotations
 from wse.fabric.engine.arithmetic import compute, compute_rows
 from wse.fabric.engine.compiling import compiled, inlined
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
-from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, pop, push
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, pop, push, queue_of
 from wse.fabric.engine.router import fail, wake_router
 from wse.fabric.engine.state import (
     NEVER,
     NO_CYCLE,
+    RECEIVED,
+    SENT,
+    WHERE,
+    CodeRow,
     Error,
-    Kind,
+    Home,
     Main,
     Op,
+    Pair,
     Pe,
     Queue,
     Setting,
@@ -31,17 +36,17 @@ def number(f: State, pe: int, value: int, register: int) -> int:
     """A number of the program: ``value``, plus an integer register if ``register`` is not -1."""
     if register < 0:
         return value
-    return value + f.integers[f.settings[Setting.REGISTERS] + f.register_first[pe] + register]
+    return value + f.integers[f.homes[pe, Home.REGISTERS] + register]
 
 
 @inlined
 def record(f: State, pe: int, row: int, begin: int, end: int) -> None:
     """Keep an event for the timeline, as long as there is room."""
-    count = f.totals[Total.EVENTS]
-    if count < f.settings[Setting.EVENTS]:
+    count = f.numbers[Total.EVENTS]
+    if count < f.numbers[Setting.EVENTS]:
         f.events[count, 0], f.events[count, 1] = pe, row
         f.events[count, 2], f.events[count, 3] = begin, end
-    f.totals[Total.EVENTS] = count + 1
+    f.numbers[Total.EVENTS] = count + 1
 
 
 @inlined
@@ -71,12 +76,12 @@ def _locate(f: State, pe: int, vector: int, count: int) -> bool:
             )
             if count > 0 and _outside(f, vector, operand, index, stride, count):
                 return False
-            index += f.memory_first[pe]
+            index += f.homes[pe, Home.MEMORY]
         elif kind == OperandKind.REGISTER:
-            index += f.settings[Setting.REGISTERS] + f.register_first[pe]
+            index += f.homes[pe, Home.REGISTERS]
         elif kind != OperandKind.CONSTANT:
-            index, stride = f.settings[Setting.SCRATCH] + 2 * operand, 1
-        f.where[operand], f.where[4 + operand] = index, stride
+            index, stride = f.numbers[Setting.SCRATCH] + 2 * operand, 1
+        f.numbers[WHERE + operand], f.numbers[WHERE + 4 + operand] = index, stride
     return True
 
 
@@ -95,7 +100,7 @@ def _issue_memory(f: State, pe: int, vector: int, count: int, begin: int) -> Non
         compute_rows(f, vector, count)
     else:
         compute(f, vector, count)
-    cycles, finish = _memory_cycles(f, vector, count), f.settings[Setting.FINISH]
+    cycles, finish = _memory_cycles(f, vector, count), f.numbers[Setting.FINISH]
     f.pes[pe, Pe.MEMORY_BEGIN], f.pes[pe, Pe.MEMORY_END] = begin, begin + cycles
     f.pes[pe, Pe.DUE] = begin + cycles + finish
     f.pes[pe, Pe.BUSY] += cycles + finish
@@ -104,15 +109,15 @@ def _issue_memory(f: State, pe: int, vector: int, count: int, begin: int) -> Non
 @inlined
 def _issue_stream(f: State, pe: int, vector: int, slot: int, count: int, begin: int) -> None:
     """An operation with streams occupies its thread and its queues."""
-    f.pes[pe, Pe.INPUT_USED] |= f.colours_of_vector[vector, 0]
-    f.pes[pe, Pe.OUTPUT_USED] |= f.colours_of_vector[vector, 1]
+    f.pes[pe, Pe.INPUT_USED] |= f.vectors[vector, RECEIVED]
+    f.pes[pe, Pe.OUTPUT_USED] |= f.vectors[vector, SENT]
     op = f.ops[slot]
     op[Op.VECTOR], op[Op.ROW], op[Op.BEGIN] = vector, f.pes[pe, Pe.ROW], begin
     op[Op.DONE], op[Op.LENGTH], op[Op.NEXT_MILLI] = 0, count, 1000 * begin
     op[Op.END] = NO_CYCLE if count > 0 else begin
     for operand in range(4):
-        op[Op.INDEX + operand] = f.where[operand]
-        op[Op.STRIDE + operand] = f.where[4 + operand]
+        op[Op.INDEX + operand] = f.numbers[WHERE + operand]
+        op[Op.STRIDE + operand] = f.numbers[WHERE + 4 + operand]
     if f.vectors[vector, VectorColumn.THREAD] < 0:
         f.pes[pe, Pe.MAIN] = Main.STREAM
     f.pes[pe, Pe.DUE] = begin
@@ -126,9 +131,9 @@ def issue(f: State, pe: int, vector: int, now: int) -> bool:
     if streams:
         thread = f.vectors[vector, VectorColumn.THREAD]
         thread = MAIN_THREAD if thread < 0 else thread
-        slot = f.op_first[pe] + f.thread_slot[f.code_of[pe], thread]
-        inputs = f.pes[pe, Pe.INPUT_USED] & f.colours_of_vector[vector, 0]
-        outputs = f.pes[pe, Pe.OUTPUT_USED] & f.colours_of_vector[vector, 1]
+        slot = f.homes[pe, Home.OPS] + f.codes[f.homes[pe, Home.CODE], CodeRow.SLOT + thread]
+        inputs = f.pes[pe, Pe.INPUT_USED] & f.vectors[vector, RECEIVED]
+        outputs = f.pes[pe, Pe.OUTPUT_USED] & f.vectors[vector, SENT]
         if f.ops[slot, Op.VECTOR] >= 0 or inputs != 0 or outputs != 0:
             return False
     count = number(
@@ -142,8 +147,8 @@ def issue(f: State, pe: int, vector: int, now: int) -> bool:
         fail(f, now, pe, Error.RANGE, f.pes[pe, Pe.ROW])
         f.pes[pe, Pe.MAIN] = Main.HALTED
         return True
-    setup = f.vectors[vector, VectorColumn.LOADS] * f.settings[Setting.LOAD]
-    setup += f.settings[Setting.START]
+    setup = f.vectors[vector, VectorColumn.LOADS] * f.numbers[Setting.LOAD]
+    setup += f.numbers[Setting.START]
     f.pes[pe, Pe.BUSY] += setup
     if streams:
         _issue_stream(f, pe, vector, slot, count, now + setup)
@@ -161,19 +166,18 @@ def earliest_step(f: State, pe: int, slot: int, cycle: int) -> int:
     """
     op = f.ops[slot]
     vector = op[Op.VECTOR]
-    pair = pe * f.settings[Setting.COLOURS]
     at = max(cycle, op[Op.BEGIN], (op[Op.NEXT_MILLI] + 999) // 1000)
     for operand in range(1 + f.vectors[vector, VectorColumn.SOURCES]):
         if f.operands[vector, operand, OperandColumn.KIND] != OperandKind.STREAM:
             continue
         colour = f.operands[vector, operand, OperandColumn.X]
         if operand == 0:
-            queue = f.queue_of[Kind.OUTPUT, pair + colour]
-            if f.queues[queue, Queue.COUNT] >= f.settings[Setting.OUTPUT_WORDS]:
+            queue = queue_of(f, pe, colour, Pair.OUTPUT)
+            if f.queues[queue, Queue.COUNT] >= f.numbers[Setting.OUTPUT_WORDS]:
                 f.pes[pe, Pe.WAITS_FOR_ROOM] = 1
                 at = NEVER
             continue
-        queue = f.queue_of[Kind.INPUT, pair + colour]
+        queue = queue_of(f, pe, colour, Pair.INPUT)
         if f.queues[queue, Queue.COUNT] == 0 or head(f, queue) & CONTROL_BIT != 0:
             at = NEVER
         else:
@@ -184,7 +188,7 @@ def earliest_step(f: State, pe: int, slot: int, cycle: int) -> int:
 @inlined
 def take(f: State, pe: int, colour: int, cycle: int) -> int:
     """Take the head of an input queue: its payload."""
-    queue = f.queue_of[Kind.INPUT, pe * f.settings[Setting.COLOURS] + colour]
+    queue = queue_of(f, pe, colour, Pair.INPUT)
     payload = head(f, queue) & LOW_WORD
     pop(f, queue)
     wake_router(f, pe, cycle)
@@ -196,18 +200,18 @@ def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
     """Put the elements in scratch into the output queue, as one wavelet."""
     colour = f.operands[vector, 0, OperandColumn.X]
     dtype = f.operands[vector, 0, OperandColumn.DTYPE]
-    scratch = f.settings[Setting.SCRATCH]
-    wavelet = wire_of(f.cells[scratch], dtype)
+    scratch = f.numbers[Setting.SCRATCH]
+    wavelet = wire_of(f.integers[scratch], dtype)
     if elements == 2:
-        wavelet |= wire_of(f.cells[scratch + 1], dtype) << 16
+        wavelet |= wire_of(f.integers[scratch + 1], dtype) << 16
     if f.vectors[vector, VectorColumn.CONTROL] != 0:
         wavelet |= CONTROL_BIT
-    queue = f.queue_of[Kind.OUTPUT, pe * f.settings[Setting.COLOURS] + colour]
-    ready = cycle + 1 + f.settings[Setting.RAMP] - f.settings[Setting.HOP]
+    queue = queue_of(f, pe, colour, Pair.OUTPUT)
+    ready = cycle + 1 + f.numbers[Setting.RAMP] - f.numbers[Setting.HOP]
     if f.queues[queue, Queue.COUNT] == 0:
         f.pes[pe, Pe.OUTPUT_FILLED] |= 1 << colour
         # The router has decided for this cycle already; it looks in the next one at the earliest.
-        schedule(f, f.settings[Setting.PES] + pe, max(ready, cycle + 1))
+        schedule(f, f.numbers[Setting.PES] + pe, max(ready, cycle + 1))
     push(f, queue, wavelet, ready)
 
 
@@ -216,18 +220,18 @@ def step(f: State, pe: int, slot: int, cycle: int) -> None:
     """One wavelet of each stream: take, compute, send."""
     op = f.ops[slot]
     vector = op[Op.VECTOR]
-    scratch = f.settings[Setting.SCRATCH]
+    scratch = f.numbers[Setting.SCRATCH]
     elements = min(f.vectors[vector, VectorColumn.PER_WAVELET], op[Op.LENGTH] - op[Op.DONE])
     for operand in range(4):
         columns = f.operands[vector, operand]
         if operand > 0 and columns[OperandColumn.KIND] == OperandKind.STREAM:
             payload = take(f, pe, columns[OperandColumn.X], cycle)
             dtype, at = columns[OperandColumn.DTYPE], scratch + 2 * operand
-            f.cells[at] = cell_of(payload, dtype)
+            f.integers[at] = cell_of(payload, dtype)
             if elements == 2:
-                f.cells[at + 1] = cell_of(payload >> 16, dtype)
-        f.where[operand] = op[Op.INDEX + operand]
-        f.where[4 + operand] = op[Op.STRIDE + operand]
+                f.integers[at + 1] = cell_of(payload >> 16, dtype)
+        f.numbers[WHERE + operand] = op[Op.INDEX + operand]
+        f.numbers[WHERE + 4 + operand] = op[Op.STRIDE + operand]
         if columns[OperandColumn.KIND] == OperandKind.MEMORY:
             op[Op.INDEX + operand] += elements * op[Op.STRIDE + operand]
     compute(f, vector, elements)

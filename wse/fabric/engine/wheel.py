@@ -7,7 +7,7 @@ was asked for; a visit that finds nothing to do does no harm.
 from __future__ import annotations
 
 from wse.fabric.engine.compiling import compiled, inlined
-from wse.fabric.engine.state import BUCKETS, NEVER, Setting, State, Total
+from wse.fabric.engine.state import BUCKETS, NEVER, Node, Setting, State, Total
 
 MASK = BUCKETS - 1
 
@@ -15,29 +15,29 @@ MASK = BUCKETS - 1
 @inlined
 def schedule(f: State, node: int, cycle: int) -> None:
     """Let ``node`` be visited in ``cycle``, unless it is earlier."""
-    before = f.wake[node]
+    before = f.nodes[node, Node.WAKE]
     if before <= cycle:
         return
     if before == NEVER:
-        f.totals[Total.SCHEDULED] += 1
+        f.numbers[Total.SCHEDULED] += 1
     else:
         _unlink(f, node, before)
     bucket = cycle & MASK
     first = f.buckets[bucket]
-    f.links[node, 0], f.links[node, 1] = first, -1
+    f.nodes[node, Node.AFTER], f.nodes[node, Node.BEFORE] = first, -1
     if first >= 0:
-        f.links[first, 1] = node
+        f.nodes[first, Node.BEFORE] = node
     f.buckets[bucket] = node
-    f.wake[node] = cycle
+    f.nodes[node, Node.WAKE] = cycle
 
 
 @inlined
 def _unlink(f: State, node: int, cycle: int) -> None:
-    after, before = f.links[node, 0], f.links[node, 1]
+    after, before = f.nodes[node, Node.AFTER], f.nodes[node, Node.BEFORE]
     if after >= 0:
-        f.links[after, 1] = before
+        f.nodes[after, Node.BEFORE] = before
     if before >= 0:
-        f.links[before, 0] = after
+        f.nodes[before, Node.AFTER] = after
     else:
         f.buckets[cycle & MASK] = after
 
@@ -45,19 +45,19 @@ def _unlink(f: State, node: int, cycle: int) -> None:
 @compiled
 def collect(f: State, cycle: int) -> tuple[int, int]:
     """Take what is due in ``cycle``: PEs to the front of ``due``, routers to its back."""
-    pe_count, router_count, last = 0, 0, f.due.shape[0] - 1
+    pe_count, router_count, last = 0, 0, f.nodes.shape[0] - 1
     node = f.buckets[cycle & MASK]
     while node >= 0:
-        after = f.links[node, 0]
-        if f.wake[node] == cycle:
+        after = f.nodes[node, Node.AFTER]
+        if f.nodes[node, Node.WAKE] == cycle:
             _unlink(f, node, cycle)
-            f.wake[node] = NEVER
-            if node < f.settings[Setting.PES]:
-                f.due[pe_count] = node
+            f.nodes[node, Node.WAKE] = NEVER
+            if node < f.numbers[Setting.PES]:
+                f.nodes[pe_count, Node.DUE] = node
                 pe_count += 1
             else:
-                f.due[last - router_count] = node
+                f.nodes[last - router_count, Node.DUE] = node
                 router_count += 1
         node = after
-    f.totals[Total.SCHEDULED] -= pe_count + router_count
+    f.numbers[Total.SCHEDULED] -= pe_count + router_count
     return pe_count, router_count
