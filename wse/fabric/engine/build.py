@@ -12,6 +12,7 @@ from wse.fabric.engine.state import (
     NUMBERS,
     OP_COLUMNS,
     PE_COLUMNS,
+    QUEUE_COLUMNS,
     CodeRow,
     Home,
     Ints,
@@ -27,6 +28,7 @@ from wse.fabric.engine.state import (
 )
 from wse.fabric.machine import Machine
 from wse.fabric.tables import (
+    STEP,
     Assembled,
     InstructionColumn,
     Opcode,
@@ -38,6 +40,7 @@ from wse.fabric.tables import (
 )
 
 THREADS = 9
+RAMP_PORT = 4
 SCRATCH_CELLS = 8
 
 
@@ -101,13 +104,33 @@ def _queues(program: Assembled) -> tuple[Ints, Ints]:
     rows, kinds = np.nonzero(exist)
     pairs[rows, kinds] = np.arange(len(rows))
     pairs[:, Pair.ROUTE] = program.route_of.ravel()
-    queues = np.zeros((len(rows), len(Queue)), np.int32)
+    queues = np.zeros((len(rows), QUEUE_COLUMNS), np.int32)
     queues[:, Queue.LAST_PUSH] = NO_CYCLE
     queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(rows, max(colours, 1))
     routed = kinds == Pair.ROUTER
-    routes = pairs[rows[routed], Pair.ROUTE]
-    queues[routed, Queue.COUNTER] = program.routes[routes, RouteColumn.FILTER_START]
+    _set_routes(queues, routed, program.routes[pairs[rows[routed], Pair.ROUTE]])
+    _set_neighbours(program, pairs, queues, rows)
+    queues[:, Queue.TO + RAMP_PORT] = pairs[rows, np.where(routed, Pair.INPUT, Pair.ROUTER)]
     return pairs, queues
+
+
+def _set_routes(queues: Ints, routed: NDArray[np.bool_], routes: Ints) -> None:
+    """The first switch position and the filter of the routers' queues."""
+    queues[routed, Queue.RECEIVE] = routes[:, RouteColumn.RECEIVE]
+    queues[routed, Queue.TRANSMIT] = routes[:, RouteColumn.TRANSMIT]
+    filtered = routes[:, RouteColumn.FILTER_PERIOD] > 0
+    queues[routed, Queue.COUNTER] = np.where(filtered, routes[:, RouteColumn.FILTER_START], -1)
+
+
+def _set_neighbours(program: Assembled, pairs: Ints, queues: Ints, rows: NDArray[np.int64]) -> None:
+    """PE and router queue behind each mesh port; anything where that is off the mesh."""
+    colours = max(len(program.colours), 1)
+    for port, (dx, dy) in enumerate(STEP):
+        other = queues[:, Queue.PE] + dx + dy * program.width
+        queues[:, Queue.FROM + port] = other
+        queues[:, Queue.TO + port] = pairs[
+            (rows + (dx + dy * program.width) * colours) % max(len(pairs), 1), Pair.ROUTER
+        ]
 
 
 def _codes(program: Assembled) -> Ints:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from wse.fabric.engine.compiling import kept
 from wse.fabric.engine.pe import act
-from wse.fabric.engine.router import commit, decide, fail
+from wse.fabric.engine.queues import fail
+from wse.fabric.engine.router import commit, decide
 from wse.fabric.engine.state import Error, Home, Setting, State, Total
 from wse.fabric.engine.wheel import MASK, collect, schedule
 

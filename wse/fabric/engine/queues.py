@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wse.fabric.engine.compiling import inlined
-from wse.fabric.engine.state import Queue, Setting, State, Total
+from wse.fabric.engine.state import CodeRow, Home, Queue, Setting, State, Total
 
 READY_SHIFT = 33
 CONTROL_BIT = 1 << 32
@@ -33,7 +33,6 @@ def push(f: State, queue: int, wavelet: int, ready: int) -> None:
         ready << READY_SHIFT
     ) | wavelet
     f.queues[queue, Queue.COUNT] = count + 1
-    f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], ready)
 
 
 @inlined
@@ -43,3 +42,20 @@ def pop(f: State, queue: int) -> int:
     f.queues[queue, Queue.HEAD] = (f.queues[queue, Queue.HEAD] + 1) & (places - 1)
     f.queues[queue, Queue.COUNT] -= 1
     return f.queues[queue, Queue.COUNT]
+
+
+@inlined
+def control_vanishes(f: State, pe: int, colour: int, wavelet: int) -> bool:
+    """Whether a wavelet at the ramp is a control wavelet that no task of the code takes."""
+    if wavelet & CONTROL_BIT == 0:
+        return False
+    return (f.codes[f.homes[pe, Home.CODE], CodeRow.CONTROLS] >> colour) & 1 == 0
+
+
+@inlined
+def fail(f: State, cycle: int, pe: int, kind: int, detail: int) -> None:
+    """Record an error, if it is the first of the run: the earliest, then of the lowest PE."""
+    at, lowest = f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE]
+    if cycle < at or (cycle == at and pe < lowest):
+        f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE] = cycle, pe
+        f.numbers[Total.ERROR_KIND], f.numbers[Total.ERROR_DETAIL] = kind, detail

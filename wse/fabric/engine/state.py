@@ -24,8 +24,13 @@ BUCKETS = 1024
 
 
 class Queue(IntEnum):
-    """Columns of ``queues``. The last four are the router's: what is still to be served of the
-    head, the switch position, the filter's counter."""
+    """Columns of ``queues``.
+
+    Of a router's queue: what is still to be served of the head; the switch's position and its
+    sets; the filter's counter (-1: no filter); who was refused a place, a bit for each port.
+    ``TO + port`` is the queue behind a port (RAMP: of a router's queue the input queue, of an
+    output queue the router's), ``FROM + port`` the PE.
+    """
 
     HEAD = 0
     COUNT = 1
@@ -33,12 +38,20 @@ class Queue(IntEnum):
     PE = 3
     COLOUR = 4
     REMAINING = 5
-    POSITION = 6
-    COUNTER = 7
+    RECEIVE = 6
+    TRANSMIT = 7
+    COUNTER = 8
+    WAITED = 9
+    TO = 10
+    POSITION = 15
+    FROM = 16
+
+
+QUEUE_COLUMNS = 20
 
 
 class Pair(IntEnum):
-    """Columns of ``pairs``, a row for each PE and colour: rows of ``queues`` and ``routes``, or -1."""
+    """Columns of ``pairs``, a row for each PE and colour: rows of ``queues``, ``routes``; or -1."""
 
     ROUTER = 0
     INPUT = 1
@@ -56,7 +69,7 @@ class Main(IntEnum):
     HALTED = 4
 
 
-PE_COLUMNS = 28
+PE_COLUMNS = 27
 
 
 class Pe(IntEnum):
@@ -75,11 +88,10 @@ class Pe(IntEnum):
     WAITS_FOR_ROOM = 10
     ROUTER_FILLED = 11
     OUTPUT_FILLED = 12
-    ASLEEP = 13  # something in the router is blocked until another queue moves
-    FIRST_DELIVERY = 14
-    LAST_DELIVERY = 15
-    SERVED = 16  # + port: colour last served; 5 is the ramp out of the PE
-    LOADS = 22  # + port: wavelets that passed
+    FIRST_DELIVERY = 13
+    LAST_DELIVERY = 14
+    SERVED = 15  # + port: colour last served; 5 is the ramp out of the PE
+    LOADS = 21  # + port: wavelets that passed
 
 
 class Home(IntEnum):
@@ -209,7 +221,7 @@ class State(NamedTuple):
     codes: Ints  # [C, CodeRow]
     # Queues and routers.
     pairs: Ints  # [P * K, Pair]
-    queues: Ints  # [Q, Queue]
+    queues: Ints  # [Q, QUEUE_COLUMNS]
     entries: Longs  # [Q, places]: ready << 33 | control << 32 | payload
     moves: Longs  # queue << 3 | port
     # PEs.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from wse.fabric.engine.arithmetic import compute, compute_rows
 from wse.fabric.engine.compiling import compiled, inlined
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
-from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, pop, push, queue_of
-from wse.fabric.engine.router import fail, wake_router
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, fail, head, pop, push, queue_of
 from wse.fabric.engine.state import (
     NEVER,
     NO_CYCLE,
@@ -191,7 +190,9 @@ def take(f: State, pe: int, colour: int, cycle: int) -> int:
     queue = queue_of(f, pe, colour, Pair.INPUT)
     payload = head(f, queue) & LOW_WORD
     pop(f, queue)
-    wake_router(f, pe, cycle)
+    if f.queues[queue, Queue.WAITED] != 0:
+        f.queues[queue, Queue.WAITED] = 0
+        schedule(f, f.numbers[Setting.PES] + pe, cycle + 1)
     return payload
 
 
@@ -213,6 +214,7 @@ def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
         # The router has decided for this cycle already; it looks in the next one at the earliest.
         schedule(f, f.numbers[Setting.PES] + pe, max(ready, cycle + 1))
     push(f, queue, wavelet, ready)
+    f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], ready)
 
 
 @compiled
