@@ -12,7 +12,7 @@ from wse.fabric.assemble import assemble, from_bits
 from wse.fabric.deadlock import what_waits
 from wse.fabric.engine.build import build
 from wse.fabric.engine.loop import simulate
-from wse.fabric.engine.state import Error, Pe, State, Total
+from wse.fabric.engine.state import Error, Pe, Router, State, Total
 from wse.fabric.errors import (
     CollisionError,
     CycleLimitError,
@@ -137,7 +137,7 @@ def run(
         program=assembled,
         machine=machine,
         cycles=int(state.numbers[Total.CYCLES]),
-        link_wavelets=state.pes[:, Pe.LOADS :].reshape(*shape, 6).copy(),
+        link_wavelets=state.routers[:, Router.LOADS : Router.LOADS + 6].reshape(*shape, 6).copy(),
         busy_cycles=state.pes[:, Pe.BUSY].reshape(shape).copy(),
         first_delivery=state.pes[:, Pe.FIRST_DELIVERY].reshape(shape).copy(),
         last_delivery=state.pes[:, Pe.LAST_DELIVERY].reshape(shape).copy(),

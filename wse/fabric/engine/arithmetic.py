@@ -58,7 +58,7 @@ def _integers(f: State, operation: int, short: bool, count: int) -> None:
         to, a, b, c = to + to_step, a + a_step, b + b_step, c + c_step
 
 
-@compiled
+@inlined
 def compute(f: State, vector: int, count: int) -> None:
     """Do ``count`` elements of an operation whose operands are where ``where`` says."""
     operation = f.vectors[vector, VectorColumn.OPERATION]

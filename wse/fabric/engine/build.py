@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.engine.state import (
-    BUCKETS,
     NEVER,
     NO_CYCLE,
     NUMBERS,
     OP_COLUMNS,
-    PE_COLUMNS,
     QUEUE_COLUMNS,
+    RING,
+    ROUTER_COLUMNS,
     CodeRow,
     Home,
     Ints,
@@ -22,6 +22,7 @@ from wse.fabric.engine.state import (
     Pair,
     Pe,
     Queue,
+    Router,
     Setting,
     State,
     Total,
@@ -67,6 +68,7 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
         pairs=pairs,
         queues=queues,
         entries=np.zeros((len(queues), places), np.int64),
+        routers=_routers(program),
         moves=np.empty(pes * 6 + len(queues), np.int64),
         pes=_pes(program, homes),
         homes=homes,
@@ -74,7 +76,8 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
         floats=cells.view(np.float32),
         integers=cells.view(np.int32),
         nodes=nodes,
-        buckets=np.full(BUCKETS, -1, np.int32),
+        ring=np.zeros((RING + 1, (2 * pes + 31) // 32), np.uint32),
+        ring_filled=np.zeros(RING + 1, np.uint8),
         events=np.zeros((events, 4), np.int64),
     )
 
@@ -123,11 +126,9 @@ def _set_routes(queues: Ints, routed: NDArray[np.bool_], routes: Ints) -> None:
 
 
 def _set_neighbours(program: Assembled, pairs: Ints, queues: Ints, rows: NDArray[np.int64]) -> None:
-    """PE and router queue behind each mesh port; anything where that is off the mesh."""
+    """The router queue behind each mesh port; anything where that is off the mesh."""
     colours = max(len(program.colours), 1)
     for port, (dx, dy) in enumerate(STEP):
-        other = queues[:, Queue.PE] + dx + dy * program.width
-        queues[:, Queue.FROM + port] = other
         queues[:, Queue.TO + port] = pairs[
             (rows + (dx + dy * program.width) * colours) % max(len(pairs), 1), Pair.ROUTER
         ]
@@ -200,14 +201,19 @@ def _colours_of_vectors(program: Assembled) -> Ints:
 
 
 def _pes(program: Assembled, homes: Longs) -> Ints:
-    pes = np.zeros((program.width * program.height, PE_COLUMNS), np.int32)
+    pes = np.zeros((program.width * program.height, len(Pe)), np.int32)
     tasks = np.array([code.task_count for code in program.codes], np.int32)
     pes[:, Pe.LAST_TASK] = np.maximum(_of_codes(program, tasks) - 1, 0)
     threads = homes[:, Home.OPS_END] - homes[:, Home.OPS]
     pes[:, Pe.LAST_THREAD] = np.maximum(threads - 1, 0)
     pes[:, Pe.FIRST_DELIVERY] = pes[:, Pe.LAST_DELIVERY] = NO_CYCLE
-    pes[:, Pe.SERVED : Pe.LOADS] = max(len(program.colours), 1) - 1
     return pes
+
+
+def _routers(program: Assembled) -> Ints:
+    routers = np.zeros((program.width * program.height, ROUTER_COLUMNS), np.int32)
+    routers[:, Router.SERVED : Router.LOADS] = max(len(program.colours), 1) - 1
+    return routers
 
 
 def _numbers(

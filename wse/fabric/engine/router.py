@@ -25,6 +25,7 @@ from wse.fabric.engine.state import (
     Pair,
     Pe,
     Queue,
+    Router,
     Setting,
     State,
     Total,
@@ -36,6 +37,14 @@ RAMP = 4
 RAMP_OUT = 5
 DROP = 6
 """Ports of a move: 0 to 3 the mesh, then the ramp in both directions; or the wavelet vanishes."""
+
+
+@inlined
+def neighbour(pe: int, port: int, width: int) -> int:
+    """The PE that a mesh port leads to."""
+    if port < 2:
+        return pe - width if port == 0 else pe + width
+    return pe + 1 if port == 2 else pe - 1
 
 
 @inlined
@@ -84,7 +93,7 @@ def _contest(f: State, pe: int, port: int, colour: int, asked: int) -> int:
     if (asked >> port) & 1 == 0:
         f.numbers[BEST + port] = colour
         return 0
-    holder, last = f.numbers[BEST + port], f.pes[pe, Pe.SERVED + port]
+    holder, last = f.numbers[BEST + port], f.routers[pe, Router.SERVED + port]
     colours = f.numbers[Setting.COLOURS]
     if (colour - last - 1 + colours) % colours < (holder - last - 1 + colours) % colours:
         f.numbers[BEST + port] = colour
@@ -104,7 +113,7 @@ def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int
     The ports that were granted, as a mask, and the next cycle in which this router must look.
     """
     later, asked, colour = NEVER, 0, -1
-    filled = np.int64(f.pes[pe, Pe.ROUTER_FILLED]) << 1
+    filled = np.int64(f.routers[pe, Router.FILLED]) << 1
     while filled > 1:
         filled, colour = filled >> 1, colour + 1
         if filled & 1 == 0:
@@ -133,7 +142,7 @@ def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int
 def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
     """The same for the output queues of the PE."""
     later, asked, colour = NEVER, 0, -1
-    filled = np.int64(f.pes[pe, Pe.OUTPUT_FILLED]) << 1
+    filled = np.int64(f.routers[pe, Router.OUTPUT_FILLED]) << 1
     while filled > 1:
         filled, colour = filled >> 1, colour + 1
         if filled & 1 == 0:
@@ -160,14 +169,14 @@ def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
 @compiled
 def decide(f: State, router_count: int, cycle: int) -> None:
     """Phase A: the due routers write down their moves; nothing that another router sees changes."""
-    pes, last, rests = f.numbers[Setting.PES], f.nodes.shape[0] - 1, _rests(f, cycle)
+    pes, rests = f.numbers[Setting.PES], _rests(f, cycle)
     f.numbers[Total.MOVES] = 0
     for number in range(router_count):
-        pe = np.int64(f.nodes[last - number, Node.DUE]) - pes
+        pe = np.int64(f.nodes[pes + number, Node.DUE])
         asked, later = 0, NEVER
-        if f.pes[pe, Pe.ROUTER_FILLED] != 0:
+        if f.routers[pe, Router.FILLED] != 0:
             asked, later = _ask_for_ports(f, pe, cycle, rests)
-        if f.pes[pe, Pe.OUTPUT_FILLED] != 0:
+        if f.routers[pe, Router.OUTPUT_FILLED] != 0:
             asked_out, later_out = _ask_for_ramp_out(f, pe, cycle)
             asked, later = asked | asked_out, min(later, later_out)
         port = 0
@@ -176,7 +185,7 @@ def decide(f: State, router_count: int, cycle: int) -> None:
                 colour = f.numbers[BEST + port]
                 kind = Pair.OUTPUT if port == RAMP_OUT else Pair.ROUTER
                 _add_move(f, queue_of(f, pe, colour, kind), port)
-                f.pes[pe, Pe.SERVED + port] = colour
+                f.routers[pe, Router.SERVED + port] = colour
             asked, port = asked >> 1, port + 1
         if later != NEVER:
             schedule(f, pes + pe, later)
@@ -192,7 +201,7 @@ def _enter_router(f: State, queue: int, wavelet: int, cycle: int) -> None:
     ready = cycle + f.numbers[Setting.HOP]
     f.queues[queue, Queue.LAST_PUSH] = cycle
     if f.queues[queue, Queue.COUNT] == 0:
-        f.pes[pe, Pe.ROUTER_FILLED] |= 1 << colour
+        f.routers[pe, Router.FILLED] |= 1 << colour
         schedule(f, f.numbers[Setting.PES] + pe, ready)
     push(f, queue, wavelet, ready)
 
@@ -239,7 +248,7 @@ def _wake_waiting(f: State, pe: int, queue: int, cycle: int) -> None:
     f.queues[queue, Queue.WAITED] = 0
     for port in range(4):
         if (waited >> port) & 1 != 0:
-            other = np.int64(f.queues[queue, Queue.FROM + port])
+            other = neighbour(pe, port, f.numbers[Setting.WIDTH])
             schedule(f, f.numbers[Setting.PES] + other, cycle + 1)
     if (waited >> RAMP) & 1 != 0:
         schedule(f, f.numbers[Setting.PES] + pe, cycle + 1)
@@ -253,7 +262,7 @@ def _pass(f: State, pe: int, colour: int, queue: int, wavelet: int, cycle: int) 
     elif f.queues[queue, Queue.COUNTER] >= 0:
         _count_filter(f, pe, colour, queue)
     if pop(f, queue) == 0:
-        f.pes[pe, Pe.ROUTER_FILLED] &= ~(1 << colour)
+        f.routers[pe, Router.FILLED] &= ~(1 << colour)
     else:
         ready = head(f, queue) >> READY_SHIFT
         schedule(f, f.numbers[Setting.PES] + pe, max(cycle + 1, ready))
@@ -265,7 +274,7 @@ def _pass(f: State, pe: int, colour: int, queue: int, wavelet: int, cycle: int) 
 def _leave_pe(f: State, pe: int, colour: int, queue: int, cycle: int) -> None:
     """The head of an output queue leaves for its own router."""
     if pop(f, queue) == 0:
-        f.pes[pe, Pe.OUTPUT_FILLED] &= ~(1 << colour)
+        f.routers[pe, Router.OUTPUT_FILLED] &= ~(1 << colour)
     else:
         ready = head(f, queue) >> READY_SHIFT
         schedule(f, f.numbers[Setting.PES] + pe, max(cycle + 1, ready))
@@ -282,7 +291,7 @@ def commit(f: State, cycle: int) -> None:
         pe, colour = np.int64(f.queues[queue, Queue.PE]), np.int64(f.queues[queue, Queue.COLOUR])
         wavelet = head(f, queue) & WAVELET
         if port != DROP:
-            f.pes[pe, Pe.LOADS + port] += 1
+            f.routers[pe, Router.LOADS + port] += 1
             to = np.int64(f.queues[queue, Queue.TO + min(port, RAMP)])
             if port == RAMP:
                 latest = max(latest, _enter_pe(f, pe, colour, to, wavelet, cycle))

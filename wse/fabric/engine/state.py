@@ -19,8 +19,8 @@ Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 NEVER = 2**31 - 1
 NO_CYCLE = -1
-BUCKETS = 1024
-"""Cycles that the wheel of events looks ahead; later events stay for another round."""
+RING = 64
+"""Cycles of a round, within which events are kept by their cycle."""
 
 
 class Queue(IntEnum):
@@ -29,7 +29,7 @@ class Queue(IntEnum):
     Of a router's queue: what is still to be served of the head; the switch's position and its
     sets; the filter's counter (-1: no filter); who was refused a place, a bit for each port.
     ``TO + port`` is the queue behind a port (RAMP: of a router's queue the input queue, of an
-    output queue the router's), ``FROM + port`` the PE.
+    output queue the router's).
     """
 
     HEAD = 0
@@ -44,10 +44,9 @@ class Queue(IntEnum):
     WAITED = 9
     TO = 10
     POSITION = 15
-    FROM = 16
 
 
-QUEUE_COLUMNS = 20
+QUEUE_COLUMNS = 16
 
 
 class Pair(IntEnum):
@@ -69,9 +68,6 @@ class Main(IntEnum):
     HALTED = 4
 
 
-PE_COLUMNS = 27
-
-
 class Pe(IntEnum):
     """Columns of ``pes``; masks have a bit for each colour."""
 
@@ -86,12 +82,24 @@ class Pe(IntEnum):
     INPUT_USED = 8
     OUTPUT_USED = 9
     WAITS_FOR_ROOM = 10
-    ROUTER_FILLED = 11
-    OUTPUT_FILLED = 12
-    FIRST_DELIVERY = 13
-    LAST_DELIVERY = 14
-    SERVED = 15  # + port: colour last served; 5 is the ramp out of the PE
-    LOADS = 21  # + port: wavelets that passed
+    FIRST_DELIVERY = 11
+    LAST_DELIVERY = 12
+
+
+class Router(IntEnum):
+    """Columns of ``routers``: colours whose router or output queue is not empty, a bit each.
+
+    ``SERVED + port`` is the colour that a port served last, ``LOADS + port`` the wavelets that
+    passed it; port 5 is the ramp out of the PE.
+    """
+
+    FILLED = 0
+    OUTPUT_FILLED = 1
+    SERVED = 2
+    LOADS = 8
+
+
+ROUTER_COLUMNS = 16  # a line of cache
 
 
 class Home(IntEnum):
@@ -122,12 +130,10 @@ class CodeRow(IntEnum):
 
 
 class Node(IntEnum):
-    """Columns of ``nodes``: next event; neighbours in its bucket; a list of what is due."""
+    """Columns of ``nodes``: the next event; a list of what is due, PEs and routers apart."""
 
     WAKE = 0
-    AFTER = 1
-    BEFORE = 2
-    DUE = 3
+    DUE = 1
 
 
 class Op(IntEnum):
@@ -188,13 +194,14 @@ class Total(IntEnum):
     ERROR_KIND = 27
     ERROR_DETAIL = 28
     EVENTS = 29
+    ROUND = 30  # its first cycle
 
 
-BEST = 30
+BEST = 31
 """Position in ``numbers`` of a router's decision: the colour for each of 6 ports."""
-WHERE = 36
+WHERE = 37
 """Position in ``numbers`` of an operation's operands: 4 cells, then 4 strides."""
-NUMBERS = 44
+NUMBERS = 45
 RECEIVED, SENT = len(VectorColumn), len(VectorColumn) + 1
 """Columns that ``vectors`` has besides: colours that an operation receives and sends, as masks."""
 
@@ -223,15 +230,17 @@ class State(NamedTuple):
     pairs: Ints  # [P * K, Pair]
     queues: Ints  # [Q, QUEUE_COLUMNS]
     entries: Longs  # [Q, places]: ready << 33 | control << 32 | payload
+    routers: Ints  # [P, ROUTER_COLUMNS]
     moves: Longs  # queue << 3 | port
     # PEs.
-    pes: Ints  # [P, PE_COLUMNS]
+    pes: Ints  # [P, Pe]
     homes: Longs  # [P, Home]
     ops: Longs  # [.., OP_COLUMNS]
     floats: NDArray[np.float32]  # cells: memory, registers, constants, scratch
     integers: Ints  # the same bytes
     # Time.
     nodes: Ints  # [2 P, Node]: PEs, then routers
-    buckets: Ints
+    ring: NDArray[np.uint32]  # [RING + 1, words of 32 nodes]
+    ring_filled: NDArray[np.uint8]  # [RING + 1]
     # The timeline.
     events: Longs  # [.., 4]: PE, row of instructions, begin, end

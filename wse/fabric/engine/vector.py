@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wse.fabric.engine.arithmetic import compute, compute_rows
-from wse.fabric.engine.compiling import compiled, inlined
+from wse.fabric.engine.compiling import inlined
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
 from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, fail, head, pop, push, queue_of
 from wse.fabric.engine.state import (
@@ -20,6 +20,7 @@ from wse.fabric.engine.state import (
     Pair,
     Pe,
     Queue,
+    Router,
     Setting,
     State,
     Total,
@@ -210,14 +211,14 @@ def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
     queue = queue_of(f, pe, colour, Pair.OUTPUT)
     ready = cycle + 1 + f.numbers[Setting.RAMP] - f.numbers[Setting.HOP]
     if f.queues[queue, Queue.COUNT] == 0:
-        f.pes[pe, Pe.OUTPUT_FILLED] |= 1 << colour
+        f.routers[pe, Router.OUTPUT_FILLED] |= 1 << colour
         # The router has decided for this cycle already; it looks in the next one at the earliest.
         schedule(f, f.numbers[Setting.PES] + pe, max(ready, cycle + 1))
     push(f, queue, wavelet, ready)
     f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], ready)
 
 
-@compiled
+@inlined
 def step(f: State, pe: int, slot: int, cycle: int) -> None:
     """One wavelet of each stream: take, compute, send."""
     op = f.ops[slot]
