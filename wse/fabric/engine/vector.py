@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from wse.fabric.engine.arithmetic import compute, compute_rows
 from wse.fabric.engine.compiling import inlined
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
@@ -89,8 +91,9 @@ def _locate(f: State, pe: int, vector: int, count: int) -> bool:
 def _memory_cycles(f: State, vector: int, count: int) -> int:
     """Cycles of the vector unit that an operation from memory needs."""
     rate = f.vectors[vector, VectorColumn.RATE_MILLI]
-    row = max((1000 * count + rate - 1) // rate, f.vectors[vector, VectorColumn.ROW_CYCLES])
-    return row * f.vectors[vector, VectorColumn.ROWS] * f.vectors[vector, VectorColumn.PLANES]
+    rows = np.int64(f.vectors[vector, VectorColumn.ROWS]) * f.vectors[vector, VectorColumn.PLANES]
+    least = rows * f.vectors[vector, VectorColumn.ROW_CYCLES]
+    return max(least, (1000 * rows * count + rate - 1) // rate)
 
 
 @inlined
