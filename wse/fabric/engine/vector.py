@@ -99,7 +99,7 @@ def _memory_cycles(f: State, vector: int, count: int) -> int:
 @inlined
 def _issue_memory(f: State, pe: int, vector: int, count: int, begin: int) -> None:
     """An operation from memory: its values now, its time on the vector unit from ``begin``."""
-    if f.vectors[vector, VectorColumn.ROW_CYCLES] > 0:
+    if f.vectors[vector, VectorColumn.ROWS] * f.vectors[vector, VectorColumn.PLANES] > 1:
         compute_rows(f, vector, count)
     else:
         compute(f, vector, count)
