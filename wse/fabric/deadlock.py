@@ -38,13 +38,15 @@ def _operations(program: Assembled, state: State) -> Iterator[str]:
         done, length = state.ops[slot, Op.DONE], state.ops[slot, Op.LENGTH]
         line = program.lines[state.ops[slot, Op.ROW]]
         yield f"{_pe(program, pe)} waits in {line!r} after {done} of {length} elements"
-    for pe in np.flatnonzero(state.pes[:, Pe.MAIN] == Main.WAITING):
+    for waiting in np.flatnonzero(state.pes[:, Pe.MAIN] == Main.WAITING):
+        pe = int(waiting)
         line = program.lines[state.pes[pe, Pe.ROW]]
         yield f"{_pe(program, pe)} waits for a thread or queue in use before {line!r}"
 
 
 def _tasks(program: Assembled, state: State) -> Iterator[str]:
-    for pe in np.flatnonzero(state.homes[:, Home.ACTIVATED]):
+    for waiting in np.flatnonzero(state.homes[:, Home.ACTIVATED]):
+        pe = int(waiting)
         names = program.codes[program.code_of[pe]].task_names
         held = int(state.homes[pe, Home.ACTIVATED])
         tasks = [name for number, name in enumerate(names) if held >> number & 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wse.fabric.engine.compiling import kept
 from wse.fabric.engine.pe import act
-from wse.fabric.engine.queues import fail
+from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import commit, decide
 from wse.fabric.engine.state import RING, Error, Home, Setting, State, Total
 from wse.fabric.engine.wheel import begin_round, collect, schedule
@@ -19,9 +19,6 @@ def simulate(f: State) -> None:
     cycle = -1
     while f.numbers[Total.SCHEDULED] > 0 and f.numbers[Total.ERROR_CYCLE] > cycle:
         cycle += 1
-        if cycle >= f.numbers[Setting.LIMIT]:
-            fail(f, cycle, 0, Error.LIMIT, 0)
-            return
         if cycle % RING == 0:
             begin_round(f, cycle)
         if f.ring_filled[cycle % RING] == 0:
@@ -31,4 +28,7 @@ def simulate(f: State) -> None:
         act(f, pe_count, cycle)
         commit(f, cycle)
         if f.numbers[Total.MOVES] > 0:
-            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
+            happened(f, cycle)
+        if max(f.numbers[Total.LAST], f.numbers[Total.CHANGED]) >= f.numbers[Setting.LIMIT]:
+            f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_KIND] = cycle, Error.LIMIT
+            return

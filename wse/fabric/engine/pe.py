@@ -6,7 +6,7 @@ import numpy as np
 
 from wse.fabric.engine.compiling import compiled, inlined
 from wse.fabric.engine.numbers import cell_of
-from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, head, queue_of
+from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, happened, head, queue_of
 from wse.fabric.engine.state import (
     NEVER,
     NO_CYCLE,
@@ -59,6 +59,7 @@ def _complete(f: State, pe: int, slot: int, cycle: int) -> None:
         f.pes[pe, Pe.BUSY] += f.numbers[Setting.FINISH]
         f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, end
     f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], end)
+    f.numbers[Total.CHANGED] = max(f.numbers[Total.CHANGED], cycle)
     _set_flag(f, pe, Home.ACTIVATED, f.vectors[vector, VectorColumn.ACTIVATE], True)
     _set_flag(f, pe, Home.BLOCKED, f.vectors[vector, VectorColumn.UNBLOCK], False)
 
@@ -133,7 +134,7 @@ def _select_task(f: State, pe: int, cycle: int) -> bool:
     for ahead in range(1, count + 1):
         task = (last + ahead) % count
         if _can_run(f, pe, first, task) <= cycle:
-            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
+            happened(f, cycle)
             _start_task(f, pe, task, cycle)
             return True
     return False
@@ -208,14 +209,16 @@ def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
             return going
         now, row = pes[Pe.DUE], pes[Pe.ROW]
         ahead = now > cycle
-        if pes[Pe.MAIN] != Main.DUE or (ahead and going > 0) or now >= f.numbers[Setting.LIMIT]:
+        if ahead and now >= f.numbers[Setting.LIMIT]:
+            return going
+        if pes[Pe.MAIN] != Main.DUE or (ahead and going > 0):
             return going
         opcode = f.instructions[row, InstructionColumn.OPCODE]
         if opcode == Opcode.END:
             if ahead:
                 return going
             pes[Pe.MAIN] = Main.IDLE
-            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], now)
+            happened(f, now)
             continue
         if opcode == Opcode.VECTOR:
             vector = f.instructions[row, InstructionColumn.X]
@@ -229,7 +232,7 @@ def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
             pes[Pe.DUE] = now + cycles
             pes[Pe.BUSY] += cycles
             record(f, pe, row, now, now + cycles)
-        f.numbers[Total.LAST] = max(f.numbers[Total.LAST], now)
+        happened(f, now)
         f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], pes[Pe.DUE])
 
 
@@ -247,7 +250,7 @@ def _make_steps(f: State, pe: int, cycle: int) -> None:
         if steps < most and earliest_step(f, pe, slot, cycle) <= cycle:
             step(f, pe, slot, cycle)
             f.pes[pe, Pe.LAST_THREAD] = thread
-            f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
+            happened(f, cycle)
             steps += 1
     running = f.pes[pe, Pe.MEMORY_BEGIN] <= cycle < f.pes[pe, Pe.MEMORY_END]
     if steps == most and running:

@@ -45,6 +45,12 @@ def pop(f: State, queue: int) -> int:
 
 
 @inlined
+def happened(f: State, cycle: int) -> None:
+    """Something was selected, executed, stepped or moved in ``cycle``."""
+    f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)
+
+
+@inlined
 def control_vanishes(f: State, pe: int, colour: int, wavelet: int) -> bool:
     """Whether a wavelet at the ramp is a control wavelet that no task of the code takes."""
     if wavelet & CONTROL_BIT == 0:

@@ -195,13 +195,14 @@ class Total(IntEnum):
     ERROR_DETAIL = 28
     EVENTS = 29
     ROUND = 30  # its first cycle
+    CHANGED = 31  # as LAST, completions of operations included
 
 
-BEST = 31
+BEST = 32
 """Position in ``numbers`` of a router's decision: the colour for each of 6 ports."""
-WHERE = 37
+WHERE = 38
 """Position in ``numbers`` of an operation's operands: 4 cells, then 4 strides."""
-NUMBERS = 45
+NUMBERS = 46
 RECEIVED, SENT = len(VectorColumn), len(VectorColumn) + 1
 """Columns that ``vectors`` has besides: colours that an operation receives and sends, as masks."""
 
