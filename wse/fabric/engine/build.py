@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.engine.state import (
+    HOME_COLUMNS,
     NEVER,
     NO_CYCLE,
     NUMBERS,
     OP_COLUMNS,
+    PE_COLUMNS,
     QUEUE_COLUMNS,
     RING,
     ROUTER_COLUMNS,
@@ -60,14 +62,14 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
     return State(
         numbers=_numbers(program, machine, limit, events, len(cells)),
         instructions=program.instructions,
-        vectors=np.hstack([program.vectors, _colours_of_vectors(program)]),
+        vectors=np.hstack([program.vectors, _colours_of_vectors(program), _paces(program)]),
         operands=operands,
         tasks=program.tasks,
         routes=program.routes,
         codes=codes,
         pairs=pairs,
         queues=queues,
-        entries=np.zeros((len(queues), places), np.int64),
+        entries=_lines((len(queues), places), np.int64),
         routers=_routers(program),
         moves=np.empty(pes * 6 + len(queues), np.int64),
         pes=_pes(program, homes),
@@ -84,6 +86,14 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
 
 def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
+
+
+def _lines(shape: tuple[int, int], dtype: type) -> NDArray:
+    """Zeros that begin at a multiple of 64 bytes."""
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    first = -room.ctypes.data % 64
+    return room[first : first + size].view(dtype).reshape(shape)
 
 
 def _of_codes(program: Assembled, table: NDArray) -> NDArray:
@@ -103,11 +113,12 @@ def _queues(program: Assembled) -> tuple[Ints, Ints]:
         ],
         axis=-1,
     ).reshape(pes * colours, 3)
-    pairs = np.full((pes * colours, len(Pair)), -1, np.int32)
+    pairs = _lines((pes * colours, len(Pair)), np.int32)
+    pairs[:] = -1
     rows, kinds = np.nonzero(exist)
     pairs[rows, kinds] = np.arange(len(rows))
     pairs[:, Pair.ROUTE] = program.route_of.ravel()
-    queues = np.zeros((len(rows), QUEUE_COLUMNS), np.int32)
+    queues = _lines((len(rows), QUEUE_COLUMNS), np.int32)
     queues[:, Queue.LAST_PUSH] = NO_CYCLE
     queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(rows, max(colours, 1))
     routed = kinds == Pair.ROUTER
@@ -152,7 +163,7 @@ def _codes(program: Assembled) -> Ints:
 
 
 def _homes(program: Assembled, codes: Ints) -> Longs:
-    homes = np.zeros((program.width * program.height, len(Home)), np.int64)
+    homes = _lines((program.width * program.height, HOME_COLUMNS), np.int64)
     homes[:, [Home.ACTIVATED, Home.BLOCKED]] = _of_codes(program, _flags(program))
     homes[:, Home.CODE] = program.code_of
     homes[:, Home.MEMORY] = program.memory_first[:-1]
@@ -175,8 +186,8 @@ def _flags(program: Assembled) -> Longs:
     return flags.view(np.int64)
 
 
-def _ops(count: int) -> Longs:
-    ops = np.zeros((count, OP_COLUMNS), np.int64)
+def _ops(count: int) -> Ints:
+    ops = _lines((count, OP_COLUMNS), np.int32)
     ops[:, Op.VECTOR] = -1
     return ops
 
@@ -200,8 +211,15 @@ def _colours_of_vectors(program: Assembled) -> Ints:
     return masks.astype(np.int32)
 
 
+def _paces(program: Assembled) -> Ints:
+    """[V, 1]: thousandths of a cycle from one step of an operation to the next."""
+    elements = program.vectors[:, VectorColumn.PER_WAVELET].astype(np.int64)
+    paces = np.maximum(1000, elements * 1_000_000 // program.vectors[:, VectorColumn.RATE_MILLI])
+    return paces.astype(np.int32)[:, None]
+
+
 def _pes(program: Assembled, homes: Longs) -> Ints:
-    pes = np.zeros((program.width * program.height, len(Pe)), np.int32)
+    pes = _lines((program.width * program.height, PE_COLUMNS), np.int32)
     tasks = np.array([code.task_count for code in program.codes], np.int32)
     pes[:, Pe.LAST_TASK] = np.maximum(_of_codes(program, tasks) - 1, 0)
     threads = homes[:, Home.OPS_END] - homes[:, Home.OPS]
@@ -211,7 +229,7 @@ def _pes(program: Assembled, homes: Longs) -> Ints:
 
 
 def _routers(program: Assembled) -> Ints:
-    routers = np.zeros((program.width * program.height, ROUTER_COLUMNS), np.int32)
+    routers = _lines((program.width * program.height, ROUTER_COLUMNS), np.int32)
     routers[:, Router.SERVED : Router.LOADS] = max(len(program.colours), 1) - 1
     return routers
 

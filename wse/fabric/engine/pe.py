@@ -282,9 +282,9 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
 
 
 @compiled
-def act(f: State, pe_count: int, cycle: int) -> None:
-    """Phase B: the due PEs act, each on nothing but its own."""
-    for place in range(pe_count):
+def act(f: State, first: int, end: int, cycle: int) -> None:
+    """Phase B: due PEs act, each on nothing but its own."""
+    for place in range(first, end):
         pe = np.int64(f.nodes[place, Node.DUE])
         going = _complete_all(f, pe, cycle)
         going = _run_main(f, pe, cycle, going)

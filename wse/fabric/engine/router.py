@@ -167,11 +167,10 @@ def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
 
 
 @compiled
-def decide(f: State, router_count: int, cycle: int) -> None:
-    """Phase A: the due routers write down their moves; nothing that another router sees changes."""
+def decide(f: State, first: int, end: int, cycle: int) -> None:
+    """Phase A: due routers write down their moves; nothing that another router sees changes."""
     pes, rests = f.numbers[Setting.PES], _rests(f, cycle)
-    f.numbers[Total.MOVES] = 0
-    for number in range(router_count):
+    for number in range(first, end):
         pe = np.int64(f.nodes[pes + number, Node.DUE])
         asked, later = 0, NEVER
         if f.routers[pe, Router.FILLED] != 0:
@@ -283,10 +282,10 @@ def _leave_pe(f: State, pe: int, colour: int, queue: int, cycle: int) -> None:
 
 
 @compiled
-def commit(f: State, cycle: int) -> None:
-    """Phase C: what was decided moves."""
+def commit(f: State, first: int, end: int, cycle: int) -> None:
+    """Phase C: moves that were decided are made."""
     latest = 0
-    for number in range(f.numbers[Total.MOVES]):
+    for number in range(first, end):
         queue, port = f.moves[number] >> 3, f.moves[number] & 7
         pe, colour = np.int64(f.queues[queue, Queue.PE]), np.int64(f.queues[queue, Queue.COLOUR])
         wavelet = head(f, queue) & WAVELET

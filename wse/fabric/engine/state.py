@@ -86,6 +86,9 @@ class Pe(IntEnum):
     LAST_DELIVERY = 12
 
 
+PE_COLUMNS = 16
+
+
 class Router(IntEnum):
     """Columns of ``routers``: colours whose router or output queue is not empty, a bit each.
 
@@ -99,7 +102,7 @@ class Router(IntEnum):
     LOADS = 8
 
 
-ROUTER_COLUMNS = 16  # a line of cache
+ROUTER_COLUMNS = 16
 
 
 class Home(IntEnum):
@@ -115,6 +118,9 @@ class Home(IntEnum):
     REGISTERS = 4
     OPS = 5
     OPS_END = 6
+
+
+HOME_COLUMNS = 8
 
 
 class CodeRow(IntEnum):
@@ -139,6 +145,8 @@ class Node(IntEnum):
 class Op(IntEnum):
     """Columns of ``ops``, the operations with streams; ``VECTOR`` -1 is a free thread.
 
+    ``NEXT`` is the first cycle in which its pace allows the next step, which is ``SLACK``
+    thousandths of a cycle later than it would be if time were not cut into cycles.
     ``INDEX + n`` and ``STRIDE + n`` say where operand n's next element is, in cells.
     """
 
@@ -147,13 +155,14 @@ class Op(IntEnum):
     END = 2
     DONE = 3
     LENGTH = 4
-    NEXT_MILLI = 5
-    ROW = 6
-    INDEX = 7
-    STRIDE = 11
+    NEXT = 5
+    SLACK = 6
+    ROW = 7
+    INDEX = 8
+    STRIDE = 12
 
 
-OP_COLUMNS = 15
+OP_COLUMNS = 16
 
 
 class Setting(IntEnum):
@@ -203,8 +212,9 @@ BEST = 32
 WHERE = 38
 """Position in ``numbers`` of an operation's operands: 4 cells, then 4 strides."""
 NUMBERS = 46
-RECEIVED, SENT = len(VectorColumn), len(VectorColumn) + 1
-"""Columns that ``vectors`` has besides: colours that an operation receives and sends, as masks."""
+RECEIVED, SENT, PACE = range(len(VectorColumn), len(VectorColumn) + 3)
+"""Columns that ``vectors`` has besides: masks of the colours that an operation receives and sends;
+thousandths of a cycle from step to step."""
 
 
 class Error(IntEnum):
@@ -217,7 +227,10 @@ class Error(IntEnum):
 
 
 class State(NamedTuple):
-    """Everything; the engine's functions change its arrays in place."""
+    """Everything; the engine's functions change its arrays in place.
+
+    Rows of 64 bytes begin at multiples of 64: each is one line of the processor's cache.
+    """
 
     numbers: Longs
     # The program.
@@ -234,9 +247,9 @@ class State(NamedTuple):
     routers: Ints  # [P, ROUTER_COLUMNS]
     moves: Longs  # queue << 3 | port
     # PEs.
-    pes: Ints  # [P, Pe]
-    homes: Longs  # [P, Home]
-    ops: Longs  # [.., OP_COLUMNS]
+    pes: Ints  # [P, PE_COLUMNS]
+    homes: Longs  # [P, HOME_COLUMNS]
+    ops: Ints  # [.., OP_COLUMNS]
     floats: NDArray[np.float32]  # cells: memory, registers, constants, scratch
     integers: Ints  # the same bytes
     # Time.

@@ -11,6 +11,7 @@ from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, fail, head, pop, 
 from wse.fabric.engine.state import (
     NEVER,
     NO_CYCLE,
+    PACE,
     RECEIVED,
     SENT,
     WHERE,
@@ -116,7 +117,7 @@ def _issue_stream(f: State, pe: int, vector: int, slot: int, count: int, begin: 
     f.pes[pe, Pe.OUTPUT_USED] |= f.vectors[vector, SENT]
     op = f.ops[slot]
     op[Op.VECTOR], op[Op.ROW], op[Op.BEGIN] = vector, f.pes[pe, Pe.ROW], begin
-    op[Op.DONE], op[Op.LENGTH], op[Op.NEXT_MILLI] = 0, count, 1000 * begin
+    op[Op.DONE], op[Op.LENGTH], op[Op.NEXT], op[Op.SLACK] = 0, count, begin, 0
     op[Op.END] = NO_CYCLE if count > 0 else begin
     for operand in range(4):
         op[Op.INDEX + operand] = f.numbers[WHERE + operand]
@@ -169,7 +170,7 @@ def earliest_step(f: State, pe: int, slot: int, cycle: int) -> int:
     """
     op = f.ops[slot]
     vector = op[Op.VECTOR]
-    at = max(cycle, op[Op.BEGIN], (op[Op.NEXT_MILLI] + 999) // 1000)
+    at = max(cycle, op[Op.NEXT])
     for operand in range(1 + f.vectors[vector, VectorColumn.SOURCES]):
         if f.operands[vector, operand, OperandColumn.KIND] != OperandKind.STREAM:
             continue
@@ -244,9 +245,10 @@ def step(f: State, pe: int, slot: int, cycle: int) -> None:
     if f.operands[vector, 0, OperandColumn.KIND] == OperandKind.STREAM:
         _send(f, pe, vector, elements, cycle)
     op[Op.DONE] += elements
-    rate = f.vectors[vector, VectorColumn.RATE_MILLI]
-    pace = max(1000, f.vectors[vector, VectorColumn.PER_WAVELET] * 1000000 // rate)
-    op[Op.NEXT_MILLI] = max(op[Op.NEXT_MILLI], 1000 * cycle - 999) + pace
+    # A late step loses what it is late by, down to the last fraction of a cycle.
+    pause = f.vectors[vector, PACE] - (op[Op.SLACK] if op[Op.NEXT] == cycle else 999)
+    cycles = (pause + 999) // 1000
+    op[Op.NEXT], op[Op.SLACK] = cycle + cycles, 1000 * cycles - pause
     if op[Op.DONE] == op[Op.LENGTH]:
         op[Op.END] = cycle + 1
     f.pes[pe, Pe.BUSY] += 1
