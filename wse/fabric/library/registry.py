@@ -1,0 +1,78 @@
+"""The programs by name, as ``python -m wse.fabric PROGRAM`` knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wse.fabric.library import all_reduce, broadcast, gemv, mesh_gemm, reduce, summa
+from wse.fabric.library.experiment import Experiment
+from wse.fabric.tables import F16, F32, DType
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A program: what it does, and how to build it.
+
+    ``size`` is its default size, in the words of ``size_means``.
+    """
+
+    summary: str
+    build: Callable[[int, int, int, DType], Experiment]
+    size_means: str
+    size: int
+    dtype: DType
+
+    def make(
+        self, width: int, height: int, dtype: DType | None = None, size: int | None = None
+    ) -> Experiment:
+        """The program for a mesh; a ProgramError if the mesh is too small or has a wrong shape."""
+        size = self.size if size is None else size
+        return self.build(width, height, size, self.dtype if dtype is None else dtype)
+
+
+ELEMENTS = "elements a PE"
+TILE = "rows and columns of a tile"
+
+PROGRAMS = {
+    "broadcast": Entry("one array to every PE", broadcast.broadcast, ELEMENTS, 64, F32),
+    "chain_reduce": Entry("sum into one PE, along chains", reduce.chain_reduce, ELEMENTS, 64, F32),
+    "two_phase_reduce": Entry(
+        "sum into one PE, in groups", reduce.two_phase_reduce, ELEMENTS, 64, F32
+    ),
+    "tree_reduce": Entry(
+        "sum into one PE, along binary trees", reduce.tree_reduce, ELEMENTS, 64, F32
+    ),
+    "chain_all_reduce": Entry(
+        "sum of each row in all its PEs, along chains",
+        all_reduce.chain_all_reduce,
+        ELEMENTS,
+        64,
+        F32,
+    ),
+    "two_tree_all_reduce": Entry(
+        "sum of each row in all its PEs, by two trees",
+        all_reduce.two_tree_all_reduce,
+        ELEMENTS,
+        64,
+        F32,
+    ),
+    "chain_gemv": Entry("matrix times vector, summed along chains", gemv.chain_gemv, TILE, 12, F16),
+    "two_tree_gemv": Entry(
+        "matrix times vector, summed by two trees", gemv.two_tree_gemv, TILE, 12, F16
+    ),
+    "mesh_gemm": Entry(
+        "matrix times matrix, tiles shifted on rings", mesh_gemm.mesh_gemm, TILE, 12, F16
+    ),
+    "pipelined_summa": Entry(
+        "matrix times matrix, tiles broadcast while computing",
+        summa.pipelined_summa,
+        TILE,
+        12,
+        F16,
+    ),
+    "collectives_summa": Entry(
+        "matrix times matrix, broadcast, then compute", summa.collectives_summa, TILE, 12, F32
+    ),
+}
+"""The programs by name."""
