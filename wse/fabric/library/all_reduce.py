@@ -56,7 +56,7 @@ class ChainAllReduce:
 
 
 class TwoTreeAllReduce:
-    """Groups of ``group`` PEs, then their middles, both from two sides; a multicast; five colours."""
+    """Groups of ``group`` PEs, then their middles, from both sides; a multicast; five colours."""
 
     def __init__(self, line: Line, group: int | None = None) -> None:
         size = group or balanced_group(line.length)

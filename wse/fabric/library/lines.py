@@ -87,7 +87,7 @@ def codes_by_role(
     role_of_x: Callable[[int], Role] = lambda x: "",
     role_of_y: Callable[[int], Role] = lambda y: "",
 ) -> Iterator[tuple[Code, Role, Role]]:
-    """A code for each pair of roles that occurs, placed on its PEs, with the roles."""
+    """A code for each pair of roles that occurs, placed on its PEs; none where a role is None."""
     for role_y, rows in _by_role(role_of_y, program.height).items():
         for role_x, columns in _by_role(role_of_x, program.width).items():
             regions = [(x, y) for y in slices(rows) for x in slices(columns)]
@@ -101,4 +101,5 @@ def _by_role(role_of: Callable[[int], Role], length: int) -> dict[Role, list[int
     found: dict[Role, list[int]] = {}
     for position in range(length):
         found.setdefault(role_of(position), []).append(position)
+    found.pop(None, None)
     return found

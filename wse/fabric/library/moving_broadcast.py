@@ -8,12 +8,18 @@ not send before it has received what comes before: then no two blocks meet on a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
 from wse.fabric.code import Code
 from wse.fabric.errors import ProgramError
 from wse.fabric.library.lines import Line
-from wse.fabric.operands import Colour, MemoryVector, Register
+from wse.fabric.library.tile_product import join
+from wse.fabric.operands import Array, Colour, MemoryVector, Register
 from wse.fabric.program import Filter
-from wse.fabric.tables import RAMP
+from wse.fabric.tables import RAMP, DType
 
 
 class MovingBroadcast:
@@ -22,7 +28,7 @@ class MovingBroadcast:
     def __init__(self, line: Line, name: str, words: int) -> None:
         if line.length < 2:
             raise ProgramError(f"a broadcast to {line.length} PE along {line.axis}; it needs 2")
-        self.axis, self.last = line.axis, line.length - 1
+        self.axis, self.name, self.last = line.axis, name, line.length - 1
         self.ahead, self.back = line.colour(f"{name} ahead"), line.colour(f"{name} back")
         inside = range(1, self.last)
         for position in inside:
@@ -73,3 +79,70 @@ class MovingBroadcast:
                 code.move(self.ahead, own, thread=thread + 1)
             if role != "first":
                 code.move(self.back, own, thread=thread + 2)
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The blocks that a PE hears: its own lies first in ``blocks``, then ``buffers`` for others.
+
+    ``start`` says where the block of a step is, ``coming`` where that of the next will be.
+    """
+
+    code: Code
+    broadcast: MovingBroadcast
+    role: str
+    blocks: Array
+    size: int
+    buffers: int
+    position: Register
+    start: Register
+    coming: Register
+    thread: int
+
+    def wait(self) -> None:
+        """Until the block on its way has come; it is the present one then."""
+        join(self.code, self.thread, self.blocks, self.broadcast.received(self.role))
+        self.code.set(self.start, self.coming)
+
+    def order(self, step: Register) -> None:
+        """Let the block of ``step`` come, or send it."""
+        code = self.code
+        code.set(self.coming, step % self.buffers)
+        code.set(self.coming, self.coming * self.size)
+        code.set(self.coming, self.coming + self.size)
+        own, buffer = self.blocks[: self.size], self.blocks.at(self.coming, self.size)
+        self.broadcast.emit(code, self.role, step, self.position, own, buffer, self.thread)
+        with code.when(self.position.equals(step)):
+            code.set(self.coming, 0)
+
+    @classmethod
+    def of(
+        cls,
+        code: Code,
+        broadcast: MovingBroadcast,
+        role: str,
+        own: NDArray,
+        dtype: DType,
+        buffers: int,
+        thread: int,
+    ) -> Incoming:
+        """The array and registers, in ``code``; ``own`` is [height, width, size].
+
+        It takes the micro-threads ``thread`` to ``thread + 2``.
+        """
+        height, width, size = own.shape
+        name = broadcast.name
+        values = np.pad(own, ((0, 0), (0, 0), (0, buffers * size)))
+        positions = np.indices((height, width))[1 if broadcast.axis == "x" else 0]
+        return cls(
+            code,
+            broadcast,
+            role,
+            code.array(name, (1 + buffers) * size, dtype, values),
+            size,
+            buffers,
+            code.register(f"{name} position", values=positions),
+            start=code.register(f"{name} start"),
+            coming=code.register(f"{name} coming"),
+            thread=thread,
+        )

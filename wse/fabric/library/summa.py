@@ -13,58 +13,19 @@ their defaults are fitted to published WSE-3 rows (``python -m wse.validation``)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from wse.fabric.code import Code
 from wse.fabric.errors import ProgramError
 from wse.fabric.library.experiment import Answer, Experiment, small_integers, tiles
-from wse.fabric.library.lines import Line, Role, codes_by_role
-from wse.fabric.library.moving_broadcast import MovingBroadcast
-from wse.fabric.library.tile_product import join, multiply_tiles
-from wse.fabric.operands import Array, Register
+from wse.fabric.library.lines import Line, codes_by_role
+from wse.fabric.library.moving_broadcast import Incoming, MovingBroadcast
+from wse.fabric.library.tile_product import multiply_tiles
+from wse.fabric.operands import Array
 from wse.fabric.program import Program
 from wse.fabric.tables import F16, F32, DType
 
 PIPELINED_FIXED_CYCLES = 0
 COLLECTIVES_FIXED_CYCLES = 0
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """The tiles of A or B at a PE: its own first, then ``buffers`` for those that come.
-
-    ``start`` says where the tile of a step is, ``coming`` where that of the next will be.
-    """
-
-    code: Code
-    broadcast: MovingBroadcast
-    role: Role
-    tiles: Array
-    size: int
-    buffers: int
-    position: Register
-    start: Register
-    coming: Register
-    thread: int
-
-    def wait(self) -> None:
-        """Until the tile on its way has come; it is the present one then."""
-        join(self.code, self.thread, self.tiles, self.broadcast.received(self.role))
-        self.code.set(self.start, self.coming)
-
-    def order(self, step: Register) -> None:
-        """Let the tile of ``step`` come, or send it."""
-        code = self.code
-        code.set(self.coming, step % self.buffers)
-        code.set(self.coming, self.coming * self.size)
-        code.set(self.coming, self.coming + self.size)
-        own, buffer = self.tiles[: self.size], self.tiles.at(self.coming, self.size)
-        self.broadcast.emit(code, self.role, step, self.position, own, buffer, self.thread)
-        with code.when(self.position.equals(step)):
-            code.set(self.coming, 0)
 
 
 def pipelined_summa(
@@ -84,7 +45,7 @@ def pipelined_summa(
                 a.order(step)
                 b.order(step)
             with code.when(step > 0):
-                multiply_tiles(code, c, a.tiles, a.start, b.tiles, b.start, tile)
+                multiply_tiles(code, c, a.blocks, a.start, b.blocks, b.start, tile)
                 code.work(fixed_cycles)
 
     return _summa(width, height, tile, dtype, 2, body)
@@ -116,8 +77,8 @@ def _multiply_one_by_one(code: Code, c: Array, a: Incoming, b: Incoming, size: i
     with code.loop(size):
         for column in range(size):
             target = c[column * size : (column + 1) * size]
-            factor = b.tiles.at(b.start + column * size)
-            code.multiply_add(target, target, a.tiles.at(a.start, size), factor)
+            factor = b.blocks.at(b.start + column * size)
+            code.multiply_add(target, target, a.blocks.at(a.start, size), factor)
         code.set(a.start, a.start + size)
         code.set(b.start, b.start + 1)
 
@@ -138,34 +99,12 @@ def _summa(
     columns = MovingBroadcast(Line(program, "y"), "b", words)
     a_matrix = small_integers((height * tile, width * tile), dtype)
     b_matrix = small_integers((height * tile, width * tile), dtype, seed=1)
+    a_tiles, b_tiles = (tiles(matrix, height, width, "F") for matrix in (a_matrix, b_matrix))
     for code, role_x, role_y in codes_by_role(program, rows.role, columns.role):
-        a = _incoming(code, rows, role_x, tiles(a_matrix, height, width, "F"), dtype, buffers)
-        b = _incoming(code, columns, role_y, tiles(b_matrix, height, width, "F"), dtype, buffers)
+        a = Incoming.of(code, rows, role_x, a_tiles, dtype, buffers, thread=0)
+        b = Incoming.of(code, columns, role_y, b_tiles, dtype, buffers, thread=3)
         c = code.array("c", tile**2, dtype)
         with code.main():
             body(code, a, b, c)
     product = tiles(a_matrix.astype(float) @ b_matrix.astype(float), height, width, "F")
     return Experiment(program, (Answer("c", product),))
-
-
-def _incoming(
-    code: Code, broadcast: MovingBroadcast, role: Role, own: NDArray, dtype: DType, buffers: int
-) -> Incoming:
-    """The array, registers and micro-threads of A (along x) or B (along y)."""
-    height, width, size = own.shape
-    along_x = broadcast.axis == "x"
-    name = "a" if along_x else "b"
-    values = np.pad(own, ((0, 0), (0, 0), (0, buffers * size)))
-    positions = np.indices((height, width))[1 if along_x else 0]
-    return Incoming(
-        code,
-        broadcast,
-        role,
-        code.array(name, (1 + buffers) * size, dtype, values),
-        size,
-        buffers,
-        code.register(f"{name} position", values=positions),
-        start=code.register(f"{name} start"),
-        coming=code.register(f"{name} coming"),
-        thread=0 if along_x else 3,
-    )
