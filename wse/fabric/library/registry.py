@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from wse.fabric.library import all_reduce, broadcast, gemv, mesh_gemm, reduce, summa
+from wse.fabric.library import (
+    all_reduce,
+    broadcast,
+    gemv,
+    mesh_gemm,
+    reduce,
+    scatter_gather,
+    stencil,
+    streaming_backward,
+    streaming_layer,
+    summa,
+)
 from wse.fabric.library.experiment import Experiment
 from wse.fabric.tables import F16, F32, DType
 
@@ -33,6 +44,7 @@ class Entry:
 
 ELEMENTS = "elements a PE"
 TILE = "rows and columns of a tile"
+TOKENS = "tokens a PE"
 
 PROGRAMS = {
     "broadcast": Entry("one array to every PE", broadcast.broadcast, ELEMENTS, 64, F32),
@@ -57,6 +69,8 @@ PROGRAMS = {
         64,
         F32,
     ),
+    "scatter": Entry("each PE of a row its part", scatter_gather.scatter, ELEMENTS, 16, F32),
+    "gather": Entry("each row's parts in its first PE", scatter_gather.gather, ELEMENTS, 16, F32),
     "chain_gemv": Entry("matrix times vector, summed along chains", gemv.chain_gemv, TILE, 12, F16),
     "two_tree_gemv": Entry(
         "matrix times vector, summed by two trees", gemv.two_tree_gemv, TILE, 12, F16
@@ -73,6 +87,21 @@ PROGRAMS = {
     ),
     "collectives_summa": Entry(
         "matrix times matrix, broadcast, then compute", summa.collectives_summa, TILE, 12, F32
+    ),
+    "stencil": Entry("7-point stencil, z in memory", stencil.stencil, "points along z", 32, F32),
+    "streaming_layer": Entry(
+        "weights stream past activations, forward",
+        streaming_layer.streaming_layer,
+        TOKENS,
+        32,
+        F16,
+    ),
+    "streaming_backward": Entry(
+        "weights stream past activations, gradients leave",
+        streaming_backward.streaming_backward,
+        TOKENS,
+        32,
+        F16,
     ),
 }
 """The programs by name."""
