@@ -44,7 +44,7 @@ class Experiment:
     def check(self, result: HasArrays) -> None:
         """Raise :class:`WrongResultError` unless every answer is exactly right."""
         for answer in self.answers:
-            found = result.array(answer.array, x=answer.x, y=answer.y)
+            found = result.array(answer.array, _region(answer.x), _region(answer.y))
             expected = np.broadcast_to(answer.values, found.shape)
             wrong = np.argwhere(found != expected)
             if len(wrong):
@@ -54,6 +54,10 @@ class Experiment:
                     f"column {first[1]} of the answer's region is {found[first]}, "
                     f"not {expected[first]}; {len(wrong)} of {found.size} differ"
                 )
+
+
+def _region(index: int | slice) -> slice:
+    return slice(index, index + 1) if isinstance(index, int) else index
 
 
 def small_integers(shape: tuple[int, ...], dtype: DType, seed: int = 0) -> NDArray:

@@ -5,8 +5,11 @@ multicasts its column to its four neighbours at once. Colour ``(x + 2 y) mod 5``
 its four neighbours then have five different ones (Rocki et al., "Fast Stencil-Code Computation on a
 Wafer-Scale Processor", 2020).
 
+Four micro-threads add what the neighbours send, all at once: if one neighbour waited for another,
+the multicasts would block each other in a circle as soon as a column is longer than the queues.
+
 Cycles of a step for n elements: the operations on the own column, ``3 n / rate``, then a wavelet
-a cycle from each of the four neighbours, and a copy.
+a cycle in all from the four neighbours, and a copy.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from wse.fabric.code import Code
 from wse.fabric.errors import ProgramError
 from wse.fabric.library.experiment import Answer, Experiment, small_integers
+from wse.fabric.library.tile_product import join
 from wse.fabric.operands import Colour, Register
 from wse.fabric.program import Program
 from wse.fabric.tables import EAST, F32, NORTH, RAMP, SOUTH, WEST, Direction, DType
@@ -83,8 +87,11 @@ def _code(
         program.place(code, x, y)
     depth = first.shape[-1]
     u, new = code.array("u", depth, dtype, first), code.array("new", depth, dtype)
-    lengths = [
-        (_lengths(program, code, direction.name or "", dx, dy, depth), dx, dy)
+    others = [
+        (
+            colours[(number + dx + 2 * dy) % COLOURS],
+            _length(program, code, direction.name or "", dx, dy, depth),
+        )
         for direction, dx, dy in NEIGHBOURS
     ]
     mine = colours[number]
@@ -94,14 +101,15 @@ def _code(
         if depth > 1:
             code.add(new[1:], new[1:], u[:-1])
             code.add(new[:-1], new[:-1], u[1:])
-        for length, dx, dy in lengths:
-            theirs = colours[(number + dx + 2 * dy) % COLOURS]
-            code.add(new.at(0, length), theirs, new.at(0, length))
+        for thread, (theirs, length) in enumerate(others, start=1):
+            code.add(new.at(0, length), theirs, new.at(0, length), thread=thread)
         code.move(mine, u[0:0], thread=0, loads=0)  # waits until u has been sent
+        for thread, (theirs, _) in enumerate(others, start=1):
+            join(code, thread, new, theirs)
         code.move(u, new)
 
 
-def _lengths(program: Program, code: Code, name: str, dx: int, dy: int, depth: int) -> Register:
+def _length(program: Program, code: Code, name: str, dx: int, dy: int, depth: int) -> Register:
     """How much comes from a neighbour: nothing where there is none."""
     inside_x = (program.x + dx >= 0) & (program.x + dx < program.width)
     inside_y = (program.y + dy >= 0) & (program.y + dy < program.height)
