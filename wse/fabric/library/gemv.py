@@ -16,8 +16,8 @@ from wse.fabric.library.lines import Collective, Line, codes_by_role
 from wse.fabric.program import Program
 from wse.fabric.tables import F16, DType
 
-CHAIN_FIXED_CYCLES = 0
-TWO_TREE_FIXED_CYCLES = 0
+CHAIN_FIXED_CYCLES = 1324
+TWO_TREE_FIXED_CYCLES = 120
 
 
 def chain_gemv(

@@ -25,7 +25,7 @@ from wse.fabric.operands import Array, Colour, Expression, Register
 from wse.fabric.program import Program
 from wse.fabric.tables import F16, Arithmetic, DType
 
-FIXED_CYCLES = 0
+FIXED_CYCLES = 227
 """Of a step."""
 
 

@@ -24,8 +24,8 @@ from wse.fabric.operands import Array
 from wse.fabric.program import Program
 from wse.fabric.tables import F16, F32, DType
 
-PIPELINED_FIXED_CYCLES = 0
-COLLECTIVES_FIXED_CYCLES = 0
+PIPELINED_FIXED_CYCLES = 279
+COLLECTIVES_FIXED_CYCLES = 639
 
 
 def pipelined_summa(
