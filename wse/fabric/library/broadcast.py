@@ -7,6 +7,7 @@ Cycles for B wavelets to P PEs on a line: ``B + hop (P - 1) + 2 T_R + 1``, T_R b
 from __future__ import annotations
 
 from wse.fabric.code import Code
+from wse.fabric.errors import ProgramError
 from wse.fabric.library.experiment import Answer, Experiment, small_integers
 from wse.fabric.library.lines import Line
 from wse.fabric.operands import Array
@@ -50,6 +51,8 @@ def broadcast(width: int, height: int, words: int, dtype: DType = F32) -> Experi
 
     One colour: the first column passes it south and east, every other PE east.
     """
+    if width * height < 2:
+        raise ProgramError("a broadcast on one PE; it needs others")
     program = Program(width, height)
     colour = program.colour("broadcast")
     east = EAST if width > 1 else NOWHERE

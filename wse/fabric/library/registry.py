@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from wse.fabric.errors import CapacityError
 from wse.fabric.library import (
     all_reduce,
     broadcast,
@@ -38,11 +39,16 @@ class Entry:
     def make(
         self, width: int, height: int, dtype: DType | None = None, size: int | None = None
     ) -> Experiment:
-        """The program for a mesh; a ProgramError if the mesh is too small or has a wrong shape."""
+        """The program for a mesh; a ProgramError if the mesh or the size cannot be."""
         size = self.size if size is None else size
+        elements = size**2 if self.size_means == TILE else size
+        if not 0 < elements <= MAXIMUM_ELEMENTS:
+            raise CapacityError(f"{size} {self.size_means}: more than the SRAM of a PE, or nothing")
         return self.build(width, height, size, self.dtype if dtype is None else dtype)
 
 
+MAXIMUM_ELEMENTS = 49152
+"""No PE has more bytes; checked before the inputs of a whole mesh are made."""
 ELEMENTS = "elements a PE"
 TILE = "rows and columns of a tile"
 TOKENS = "tokens a PE"

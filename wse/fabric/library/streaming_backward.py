@@ -9,7 +9,9 @@ output a PE
   gradients of the weights, which a chain up the column sums on its way to the edge, a wavelet
   for each weight.
 
-Dot products go at the rate of reductions, which is the slower part.
+Cycles of an output in the steady state: the dot products, ``features`` times tokens at the rate of
+reductions, which is the largest part; the AXPYs; a cycle for each weight and each gradient; half
+the tokens for the multicast; and some 50 of the instructions (WSE-3).
 """
 
 from __future__ import annotations

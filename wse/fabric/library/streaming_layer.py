@@ -6,8 +6,10 @@ enter. A PE adds an AXPY over its tokens for each weight. The partial sums of an
 the row from both ends, two tokens in a wavelet, every PE adding its own, to the column that keeps
 this output; micro-thread 1 passes them on while the AXPYs of the next output run.
 
-Cycles of an output on a PE: ``features`` times the larger of the least row and tokens / rate, a
-cycle for each weight and each wavelet of partial sums, and a constant of the instructions.
+Cycles of an output in the steady state: ``features`` times the larger of the least row and
+tokens / rate; a cycle for each weight; a cycle for each wavelet of partial sums that the root of
+the output takes from its two sides, ``tokens`` in all; and some 60 of the instructions (WSE-3). A
+PE that only passes sums on has half as many wavelets, but waits for the root.
 """
 
 from __future__ import annotations

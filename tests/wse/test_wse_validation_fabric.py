@@ -1,0 +1,66 @@
+"""Published cycles of fabric programs are near the simulated ones, which are today's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from wse.fabric.machine import MACHINES
+from wse.validation.fabric import FITTED, simulate
+from wse.validation.fabric_rows import HARDWARE, VENDOR_SIMULATOR, FabricRow, fabric_rows
+from wse.validation.fabric_table import CYCLES_FILE, committed, fabric_comparisons, fit
+
+
+def test_every_row_is_within_ten_percent() -> None:
+    worst = {row.name: row.error for row in fabric_comparisons() if abs(row.error) > 0.10}
+    assert not worst
+
+
+def test_reductions_on_wse2_are_within_two_percent_with_nothing_fitted() -> None:
+    rows = [row for row in fabric_comparisons() if "WSE-2" in row.group]
+    assert len(rows) == 2
+    assert all(row.use == "not fitted" and abs(row.error) <= 0.02 for row in rows)
+
+
+def test_the_relay_is_within_four_percent() -> None:
+    rows = [row for row in fabric_comparisons() if row.name.startswith("relay")]
+    assert len(rows) == 8
+    assert all(abs(row.error) <= 0.04 for row in rows)
+
+
+def test_hardware_and_vendor_simulator_are_told_apart() -> None:
+    kinds = {(row.machine, row.kind) for row in fabric_rows()}
+    assert kinds == {
+        ("wse3", HARDWARE),
+        ("wse2", VENDOR_SIMULATOR),
+        ("wse3_simulator", VENDOR_SIMULATOR),
+    }
+    assert all(row.kind in made.group for row, made in _pairs())
+    assert all(row.source for row in fabric_rows())
+
+
+def _pairs() -> list:
+    compared = {made.name: made for made in fabric_comparisons()}
+    return [(row, compared[row.name]) for row in fabric_rows()]
+
+
+def test_the_file_is_of_todays_machines_and_programs() -> None:
+    kept = json.loads(CYCLES_FILE.read_text())
+    assert kept["machines"] == {name: asdict(MACHINES[name]) for name in kept["machines"]}
+    assert kept["fixed_cycles"] == {program: default for program, (_, default) in FITTED.items()}
+    fixed, rows = committed()
+    assert [(row.program, row.width, row.size) for row in rows] == [
+        (row.program, row.width, row.size) for row in fabric_rows()
+    ]
+    cheap = [pair for pair in zip(fabric_rows(), rows, strict=True) if pair[0].width <= 120]
+    for row, made in cheap:
+        assert simulate(row, fixed.get(row.program, 0)) == made.cycles
+
+
+def test_the_fit_finds_the_constant_of_a_step() -> None:
+    row = FabricRow("mesh_gemm", "wse3", HARDWARE, 100, 6, 100, 50_000.0, "made up")
+    rows = [(row, 40_000.0), (replace(row, cycles=60_000.0), 50_000.0)]
+    assert fit(rows) == pytest.approx(100)
+    assert fit([(row, 60_000.0)]) == 0
