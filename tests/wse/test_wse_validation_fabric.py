@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from wse.fabric.machine import MACHINES
 from wse.validation.fabric import FITTED, simulate
 from wse.validation.fabric_rows import HARDWARE, VENDOR_SIMULATOR, FabricRow, fabric_rows
 from wse.validation.fabric_table import CYCLES_FILE, committed, fabric_comparisons, fit
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "fabric_library.md"
 
 
 def test_every_row_is_within_ten_percent() -> None:
@@ -64,3 +67,14 @@ def test_the_fit_finds_the_constant_of_a_step() -> None:
     rows = [(row, 40_000.0), (replace(row, cycles=60_000.0), 50_000.0)]
     assert fit(rows) == pytest.approx(100)
     assert fit([(row, 60_000.0)]) == 0
+
+
+def test_the_document_shows_every_row_and_constant() -> None:
+    document = DOCUMENT.read_text()
+    for row in fabric_comparisons():
+        left_out = "-" if row.left_out is None else f"{row.left_out:+.1%}"
+        numbers = f"| {row.published:.4g} | {row.simulated:.4g} | {row.error:+.1%} | {left_out} |"
+        assert f"| {row.name} {numbers} {row.use} |" in document
+    for program, cycles in committed()[0].items():
+        assert f"| `{program}` | {cycles} cycles |" in document
+    assert "WSE-2 silicon is not validated" in document
