@@ -7,7 +7,8 @@
 - Gather: each router first passes its own PE's part; the control wavelet behind it advances the
   router to pass what comes from the east. So the parts arrive in order, nearest first.
 
-Cycles for P PEs with B wavelets each: about ``(P - 1)(B + 20)``, all through one ramp, part by part.
+Cycles for P PEs with B wavelets each: about ``(P - 1)(B + 20)``, part by part
+through one ramp.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ Wafer-Scale Processor", 2020).
 Four micro-threads add what the neighbours send, all at once: if one neighbour waited for another,
 the multicasts would block each other in a circle as soon as a column is longer than the queues.
 
-Cycles of a step for n elements of fp32: the operations on the own column, ``3 n / rate``; n wavelets
-sent and 4 n received, one a cycle; the copy, n / rate of a move; and some 40 of the instructions.
+Cycles of a step for n elements of fp32: the operations on the own column, ``3 n / rate``; n
+wavelets sent and 4 n received, one a cycle; the copy, n / rate of a move; and some 40 of the
+instructions.
 """
 
 from __future__ import annotations
