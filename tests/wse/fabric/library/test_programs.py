@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from wse.fabric import F16, F32, MACHINES, WSE2, WSE3
+from wse.fabric import F16, F32, MACHINES, WSE2, WSE3, DType
 from wse.fabric.errors import CapacityError, ProgramError
 from wse.fabric.library.experiment import Answer, Experiment, WrongResultError, tiles
 from wse.fabric.library.registry import PROGRAMS, TILE
@@ -90,3 +92,18 @@ def test_every_machine_runs_the_weight_streaming_layer() -> None:
         for name in ("streaming_layer", "streaming_backward"):
             experiment = PROGRAMS[name].make(3, 3, size=8)
             experiment.check(run(experiment.program, machine))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(sorted(set(PROGRAMS) - SQUARE - NEEDS_TWO_ROWS)),
+    width=st.integers(2, 12),
+    height=st.integers(1, 4),
+    size=st.integers(1, 20),
+    dtype=st.sampled_from([F16, F32]),
+)
+def test_any_shape_gives_numpys_result(
+    name: str, width: int, height: int, size: int, dtype: DType
+) -> None:
+    experiment = PROGRAMS[name].make(width, height, dtype=dtype, size=size)
+    experiment.check(run(experiment.program, WSE3))
