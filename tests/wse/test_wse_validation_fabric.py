@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from wse.fabric.machine import MACHINES
-from wse.validation.fabric import FITTED, simulate
+from wse.validation.fabric import FITTED, main, simulate
 from wse.validation.fabric_rows import HARDWARE, VENDOR_SIMULATOR, FabricRow, fabric_rows
 from wse.validation.fabric_table import CYCLES_FILE, committed, fabric_comparisons, fit
 
@@ -78,3 +79,21 @@ def test_the_document_shows_every_row_and_constant() -> None:
     for program, cycles in committed()[0].items():
         assert f"| `{program}` | {cycles} cycles |" in document
     assert "WSE-2 silicon is not validated" in document
+
+
+def test_a_program_is_simulated_at_any_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["fabric", *words])
+        return main()
+
+    assert command("two_phase_reduce", "64", "128", "--group", "8") == 0
+    expected = 2 * 128 + 6 * 7 + 7 * 13 + 15
+    assert f"64 PEs, 128 on wse2: {expected} cycles, simulated" in capsys.readouterr().out
+    assert command("mesh_gemm", "100", "3") == 0
+    assert "cycles, 3" in capsys.readouterr().out
+    for wrong in (("matmul", "8", "3"), ("mesh_gemm", "4", "3"), ("mesh_gemm", "64", "200")):
+        assert command(*wrong) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")

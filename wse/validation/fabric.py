@@ -1,6 +1,8 @@
 """Simulated cycles of the published programs, and the one constant of each that is fitted.
 
-    python -m wse.validation.fabric --write    simulates every row again (minutes), renews the file
+    python -m wse.validation.fabric --write             every row again; renews the file
+    python -m wse.validation.fabric mesh_gemm 540 8     the same program at another size
+    python -m wse.validation.fabric two_phase_reduce 512 4096 --group 32
 
 ``fabric_cycles.json`` keeps the cycles with the machines that they came from. Products of matrices
 are simulated on meshes of 8 x 8 and 16 x 16 PEs; the published meshes take as many steps more as
@@ -15,11 +17,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from wse.fabric.errors import FabricError, ProgramError
 from wse.fabric.library import gemv, mesh_gemm, reduce, relay, summa
 from wse.fabric.library.experiment import Experiment
 from wse.fabric.machine import MACHINES
@@ -87,19 +91,58 @@ def simulate_all() -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Simulate, print, and write if asked to."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wse.validation.fabric", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--write", action="store_true", help=f"renew {CYCLES_FILE.name}")
-    arguments = parser.parse_args()
+def other_row(program: str, width: int, size: int, group: int | None) -> FabricRow:
+    """A row like the published ones of a program, at another size."""
+    found = [row for row in fabric_rows() if row.program == program]
+    if not found:
+        known = ", ".join(sorted({row.program for row in fabric_rows()}))
+        raise ProgramError(f"no published row of {program}; there are rows of {known}")
+    like = found[0]
+    steps = width if like.steps > 1 else 1
+    if like.steps > 1 and width < MESHES[0]:
+        raise ProgramError(
+            f"{program} on {width} x {width} PEs; steps are those beyond {MESHES[0]}"
+        )
+    return replace(like, width=width, size=size, steps=steps, cycles=0.0, group=group)
+
+
+def _show(row: FabricRow) -> None:
+    made = simulate(row, FITTED[row.program][1] if row.program in FITTED else 0)
+    step = f", {made / row.steps:.1f} a step" if row.steps > 1 else ""
+    print(f"{row.name} on {row.machine}: {made:.0f} cycles{step}, simulated")
+
+
+def _renew(write: bool) -> None:
     made = simulate_all()
     for program, cycles in made["fixed_cycles"].items():
         print(f"{program:20} {cycles:6} fixed cycles, by default {FITTED[program][1]}")
-    if arguments.write:
+    if write:
         CYCLES_FILE.write_text(json.dumps(made, indent=1) + "\n")
 
 
+def main() -> int:
+    """Simulate one program, or every row; print, and write if asked to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wse.validation.fabric", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("program", nargs="?", help="default: every published row")
+    parser.add_argument("width", nargs="?", type=int, help="PEs along each axis")
+    parser.add_argument("size", nargs="?", type=int, help="rows of a tile, or words a PE")
+    parser.add_argument("--group", type=int, help="PEs of a group of two_phase_reduce")
+    parser.add_argument("--write", action="store_true", help=f"renew {CYCLES_FILE.name}")
+    arguments = parser.parse_args()
+    if arguments.program is None:
+        _renew(arguments.write)
+        return 0
+    if arguments.size is None or arguments.write:
+        parser.error("a program needs its width and size, and is not written")
+    try:
+        _show(other_row(arguments.program, arguments.width, arguments.size, arguments.group))
+    except FabricError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
