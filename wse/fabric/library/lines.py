@@ -40,20 +40,10 @@ class Line:
         positions: Iterable[int],
         filter: Filter | None = None,
     ) -> None:
-        """One route at the given positions."""
-        self.switch(colour, [(receive, transmit)], positions, filter=filter)
-
-    def switch(
-        self,
-        colour: Colour,
-        switch_positions: list[tuple[Direction, Direction]],
-        positions: Iterable[int],
-        filter: Filter | None = None,
-    ) -> None:
-        """A route with switch positions at the given positions of the line."""
+        """One route at the given positions of the line."""
         for along in slices(positions):
             x, y = (along, self.across) if self.axis == "x" else (self.across, along)
-            self.program.switch(colour, switch_positions, x, y, filter=filter)
+            self.program.route(colour, receive, transmit, x, y, filter=filter)
 
     def colour(self, name: str) -> Colour:
         """A new colour, named after the axis too."""
@@ -91,7 +81,8 @@ def codes_by_role(
     for role_y, rows in _by_role(role_of_y, program.height).items():
         for role_x, columns in _by_role(role_of_x, program.width).items():
             regions = [(x, y) for y in slices(rows) for x in slices(columns)]
-            code = program.code(f"{role_x} {role_y}".strip(), *regions[0])
+            name = " ".join(filter(None, (_words(role_x), _words(role_y))))
+            code = program.code(name, *regions[0])
             for x, y in regions[1:]:
                 program.place(code, x, y)
             yield code, role_x, role_y
@@ -103,3 +94,7 @@ def _by_role(role_of: Callable[[int], Role], length: int) -> dict[Role, list[int
         found.setdefault(role_of(position), []).append(position)
     found.pop(None, None)
     return found
+
+
+def _words(role: Role) -> str:
+    return " ".join(map(str, role)) if isinstance(role, tuple) else str(role)
