@@ -107,13 +107,22 @@ def _add_move(f: State, queue: int, port: int) -> None:
 
 
 @inlined
+def _serve(f: State, pe: int, port: int, colour: int, queue: int) -> None:
+    """A port will pass the head of a queue."""
+    _add_move(f, queue, port)
+    f.routers[pe, Router.SERVED + port] = colour
+
+
+@inlined
 def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int]:
     """Every ready head asks for its ports.
 
-    The ports that were granted, as a mask, and the next cycle in which this router must look.
+    The ports that are to be served, as a mask, and the next cycle in which this router must look.
     """
     later, asked, colour = NEVER, 0, -1
-    filled = np.int64(f.routers[pe, Router.FILLED]) << 1
+    filled = np.int64(f.routers[pe, Router.FILLED])
+    alone = filled & (filled - 1) == 0
+    filled <<= 1
     while filled > 1:
         filled, colour = filled >> 1, colour + 1
         if filled & 1 == 0:
@@ -130,7 +139,11 @@ def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int
             if left & 1 != 0:
                 if rests and port != RAMP:
                     later = cycle + 1
-                elif _grants(f, pe, colour, queue, port, entry):
+                elif not _grants(f, pe, colour, queue, port, entry):
+                    pass
+                elif alone:
+                    _serve(f, pe, port, colour, queue)
+                else:
                     if _contest(f, pe, port, colour, asked) != 0:
                         later = cycle + 1
                     asked |= 1 << port
@@ -183,8 +196,7 @@ def decide(f: State, first: int, end: int, cycle: int) -> None:
             if asked & 1 != 0:
                 colour = f.numbers[BEST + port]
                 kind = Pair.OUTPUT if port == RAMP_OUT else Pair.ROUTER
-                _add_move(f, queue_of(f, pe, colour, kind), port)
-                f.routers[pe, Router.SERVED + port] = colour
+                _serve(f, pe, port, colour, queue_of(f, pe, colour, kind))
             asked, port = asked >> 1, port + 1
         if later != NEVER:
             schedule(f, pes + pe, later)
