@@ -17,8 +17,11 @@ from pipeline.streaming.simulation import Simulation
 from pipeline.streaming.visits import StepVisits
 from pipeline.streaming.working_memory import WorkingMemory
 
-SETTLED_STEPS = 3
-"""After so many steps memory holds at a step's end what it holds at every later one's."""
+SETTLING_STEPS = 6
+"""After so many steps, memory holds what it holds later and writes lag as far as they will."""
+
+FORECAST_STEPS = 8
+"""Which planes memory holds may alternate from step to step: a step is the mean of so many."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,18 @@ def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -
     simulation.settle()
     simulation.run(visits)
     first = simulation.now
-    for _ in range(SETTLED_STEPS - 1):
-        simulation.begin_step()
-        seconds = simulation.run(visits)
+    for _ in range(SETTLING_STEPS - 1):
+        simulation.run(visits)
+    simulation.begin_step()
+    seconds = sum(simulation.run(visits) for _ in range(FORECAST_STEPS)) / FORECAST_STEPS
     floor = FloorSeconds(
         sum(visit.compute_seconds for visit in visits),
-        max(simulation.read_seconds, simulation.write_seconds),
+        max(simulation.read_seconds, simulation.write_seconds) / FORECAST_STEPS,
         sum(visit.update_seconds for visit in visits),
     )
-    scheduled = scheduled_seconds(visits, simulation.moved, speed.disk)
-    read, written = simulation.bytes_read, simulation.bytes_written
+    scheduled = scheduled_seconds(visits, simulation.moved[-len(visits) :], speed.disk)
+    read = round(simulation.bytes_read / FORECAST_STEPS)
+    written = round(simulation.bytes_written / FORECAST_STEPS)
     return _forecast(step, seconds, scheduled, first, floor, read, written)
 
 

@@ -3,7 +3,8 @@
 The main thread visits parts in order. The reader brings what was asked for one visit ahead, as
 soon as there is memory; the writer takes commits one after the other. Each moves a file at a
 time, at a rate that does not depend on the moment: with both at work in the passes that write.
-So nothing is ever later for a faster disk, processor or optimizer.
+So a faster disk, processor or optimizer makes nothing later, but for what memory then holds when:
+as with any cache, that may cost a few hundredths of a step.
 """
 
 from __future__ import annotations
