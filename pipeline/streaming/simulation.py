@@ -74,6 +74,18 @@ class Simulation:
         self.read_seconds = self.write_seconds = 0.0
         self.moved = []
 
+    def situation(self) -> tuple[object, ...]:
+        """All that the next visits depend on: equal after two steps, every later one is alike."""
+        lags = [self._reader_free, self._writer_free, *(end for end, _ in self._copies)]
+        planes = [
+            (key, entry.wanted, self._left(entry.ready), self._left(entry.written))
+            for key, entry in self._entries.items()
+        ]
+        return (*planes, *map(self._left, lags))
+
+    def _left(self, time: float) -> float:
+        return round(max(time - self.now, 0.0), 6)
+
     def settle(self) -> None:
         """Wait until all commits are on the disk."""
         self.now = max(self.now, self._writer_free)
