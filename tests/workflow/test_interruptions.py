@@ -84,8 +84,9 @@ def test_ctrl_c_and_sigterm_of_snakemake_lose_nothing(fresh):
         out, _ = process.communicate(timeout=120)
         assert process.returncode != 0
         assert "Traceback" not in out
-        (saved,) = re.findall("saved at step (\\d+)", out)
-        steps.append(int(saved))
+        saved = re.search(r"saved at step (\d+)", out)
+        assert saved, out
+        steps.append(int(saved[1]))
     assert resumed_step(out) == steps[0] >= 20
     assert resumed_step(fresh.snakemake().stdout) == steps[1] > steps[0]
 
