@@ -5,7 +5,7 @@ line of P PEs and B wavelets, a hop of 1 and the ramp T_R ("Near-Optimal Wafer-S
 
 - chain: ``B + (2 T_R + 2)(P - 1)``
 - two-phase, groups of S: ``2 B + (2 T_R + 2)(S - 1) + (P / S - 1)(S + 2 T_R + 1)``
-- tree: ``log2(P) (B + 2 T_R + 1) + P - 1``, from the cost model of the same paper
+- binary tree: ``log2(P) (B + 2 T_R + 1) + P - 1``, from the cost model of the same paper
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from wse.fabric.library.lines import Collective, Line, Role, codes_by_role
 from wse.fabric.operands import Array
 from wse.fabric.program import Program
 from wse.fabric.tables import F32, DType
+
+QUEUES = 8
+"""Input queues of a PE, on WSE-2 and WSE-3."""
 
 
 class ChainReduce:
@@ -60,20 +63,22 @@ class TwoPhaseReduce:
 
 
 class TreeReduce:
-    """A binary tree: in round k, odd multiples of 2^k send to the even ones before them.
+    """A tree: in round k, chains of ``arity`` PEs that are ``arity ** k`` apart.
 
-    A colour a round; the first PE receives them all, so a machine with 8 input queues takes
-    lines of up to 256 PEs, and meshes of up to 16 x 16.
+    With an arity of 2 odd multiples of 2^k send to the even ones before them. The first PE has an
+    input queue for each round.
     """
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, arity: int = 2) -> None:
         self.rounds: list[Chain] = []
-        distance = 1
-        while distance < line.length:
-            colour = line.colour(f"round {len(self.rounds)}")
-            nodes = range(0, 2 * distance, distance)
-            self.rounds.append(Chain(line, nodes, (colour, colour), period=2 * distance))
-            distance *= 2
+        for number in range(rounds_of_tree(line.length, arity)):
+            distance = arity**number
+            colours = [
+                line.colour(f"round {number} {parity}") for parity in range(min(arity - 1, 2))
+            ]
+            nodes = range(0, arity * distance, distance)
+            both = colours[-1], colours[0]
+            self.rounds.append(Chain(line, nodes, both, period=arity * distance))
 
     def role(self, position: int) -> tuple[Place, ...]:
         """The places in all rounds; a PE that has sent is done."""
@@ -125,8 +130,19 @@ def two_phase_reduce(
 
 
 def tree_reduce(width: int, height: int, words: int, dtype: DType = F32) -> Experiment:
-    """A reduction by binary trees."""
-    return reduce(width, height, words, dtype, TreeReduce)
+    """A reduction by trees: binary if the first PE has a queue for every round, else wider."""
+    arity = 2
+    while rounds_of_tree(width, arity) + rounds_of_tree(height, arity) > QUEUES:
+        arity *= 2
+    return reduce(width, height, words, dtype, lambda line: TreeReduce(line, arity))
+
+
+def rounds_of_tree(length: int, arity: int) -> int:
+    """The least number of rounds that reach every PE of a line."""
+    rounds = 0
+    while arity**rounds < length:
+        rounds += 1
+    return rounds
 
 
 def balanced_group(length: int) -> int:

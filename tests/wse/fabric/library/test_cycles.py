@@ -45,6 +45,12 @@ def test_trees_are_quick_for_few_words_and_chains_for_many() -> None:
     assert cycles(chain_reduce(pes, 1, many)) < cycles(tree_reduce(pes, 1, many)) / 3
 
 
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (100, 3), (300, 2)])
+def test_trees_of_large_meshes_are_wider_and_fit_the_queues(width: int, height: int) -> None:
+    experiment = tree_reduce(width, height, 4)
+    experiment.check(run(experiment.program, WSE2))
+
+
 def test_two_trees_beat_the_chain() -> None:
     assert (
         cycles(two_tree_all_reduce(64, 1, 8), WSE3) < cycles(chain_all_reduce(64, 1, 8), WSE3) / 2
