@@ -34,7 +34,7 @@ UNPUBLISHED: dict[str, tuple[Any, ...]] = {
     "output_queue_words": (4, 16),
     "vector_steps_per_cycle": (2,),
     "vector_row_cycles": (4, 8),
-    "task_start_cycles": (0, 10),
+    "task_start_cycles": (1, 10),
     "loop_cycles": (4, 16),
     "arithmetic": (Rate(1460, 730), Rate(5840, 2920)),
 }
