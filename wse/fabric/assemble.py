@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from wse.fabric.code import Code, Task
+from wse.fabric.code import Code
 from wse.fabric.errors import CapacityError, ProgramError
+from wse.fabric.instructions import Task
 from wse.fabric.machine import Machine
 from wse.fabric.operands import Register, Stream
 from wse.fabric.program import Program

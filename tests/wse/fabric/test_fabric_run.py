@@ -335,5 +335,5 @@ def test_streams_take_the_vector_unit_from_memory(steps: int, stolen: int) -> No
         for line, (begin, end) in zip(lines(result), result.events[:, 2:].tolist(), strict=True)
     }
     assert spans["main: move data <- x"] == 200
-    last = result.cycles - machine.vector_finish_cycles
-    assert last == result.events[:, 2].max() + 2000 + stolen
+    assert spans["main: add y <- y, 1.0"] == 2000 + stolen
+    assert result.cycles == result.events[:, 3].max() + machine.vector_finish_cycles

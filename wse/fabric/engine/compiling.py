@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
 FABRIC = Path(__file__).parents[1]
 # Division by zero is infinite, as on the machine; sums are not reordered: bits must agree.
@@ -26,6 +27,12 @@ def inlined(function: Callable[..., Any]) -> Any:
 def compiled(function: Callable[..., Any]) -> Any:
     """For the large parts: compiled once, called as functions."""
     return numba.njit(**INNER, **OPTIONS)(function)
+
+
+@inlined
+def wide(number: Any) -> Any:
+    """A number of a table with 64 bits, so that no function is compiled for each width."""
+    return np.int64(number)
 
 
 def kept(function: Callable[..., Any]) -> Any:

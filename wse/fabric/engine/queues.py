@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from wse.fabric.engine.compiling import inlined
+from wse.fabric.engine.compiling import inlined, wide
 from wse.fabric.engine.state import CodeRow, Home, Queue, Setting, State, Total
 
 READY_SHIFT = 33
@@ -15,7 +13,7 @@ WAVELET = (1 << 33) - 1
 @inlined
 def queue_of(f: State, pe: int, colour: int, kind: int) -> int:
     """The row of a PE's queue of a colour, or -1."""
-    return np.int64(f.pairs[pe * f.numbers[Setting.COLOURS] + colour, kind])
+    return wide(f.pairs[pe * f.numbers[Setting.COLOURS] + colour, kind])
 
 
 @inlined

@@ -58,6 +58,10 @@ class Pair(IntEnum):
     ROUTE = 3
 
 
+RAMP, RAMP_OUT, DROP = 4, 5, 6
+"""Ports of a move beyond the mesh's 0 to 3: down and up the ramp, or the wavelet vanishes."""
+
+
 class Main(IntEnum):
     """States of a main thread."""
 
@@ -84,6 +88,7 @@ class Pe(IntEnum):
     WAITS_FOR_ROOM = 10
     FIRST_DELIVERY = 11
     LAST_DELIVERY = 12
+    EVENT = 13  # of the operation from memory, in the timeline
 
 
 PE_COLUMNS = 16

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from wse.fabric.engine.arithmetic import compute, compute_rows
-from wse.fabric.engine.compiling import inlined
+from wse.fabric.engine.compiling import inlined, wide
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
 from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, fail, head, pop, push, queue_of
 from wse.fabric.engine.state import (
@@ -92,7 +90,7 @@ def _locate(f: State, pe: int, vector: int, count: int) -> bool:
 def _memory_cycles(f: State, vector: int, count: int) -> int:
     """Cycles of the vector unit that an operation from memory needs."""
     rate = f.vectors[vector, VectorColumn.RATE_MILLI]
-    rows = np.int64(f.vectors[vector, VectorColumn.ROWS]) * f.vectors[vector, VectorColumn.PLANES]
+    rows = wide(f.vectors[vector, VectorColumn.ROWS]) * f.vectors[vector, VectorColumn.PLANES]
     least = rows * f.vectors[vector, VectorColumn.ROW_CYCLES]
     return max(least, (1000 * rows * count + rate - 1) // rate)
 
@@ -158,6 +156,7 @@ def issue(f: State, pe: int, vector: int, now: int) -> bool:
         _issue_stream(f, pe, vector, slot, count, now + setup)
     else:
         _issue_memory(f, pe, vector, count, now + setup)
+        f.pes[pe, Pe.EVENT] = f.numbers[Total.EVENTS]
         record(f, pe, f.pes[pe, Pe.ROW], now + setup, f.pes[pe, Pe.MEMORY_END])
     return True
 
