@@ -337,3 +337,34 @@ def test_streams_take_the_vector_unit_from_memory(steps: int, stolen: int) -> No
     assert spans["main: move data <- x"] == 200
     assert spans["main: add y <- y, 1.0"] == 2000 + stolen
     assert result.cycles == result.events[:, 3].max() + machine.vector_finish_cycles
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_fp16_travels_unchanged(part: int) -> None:
+    bits = np.arange(part << 14, (part + 1) << 14, dtype=np.uint16)
+    values = bits.view(np.float16)
+    got = run(broadcast(2, values, F16), WSE2).array("x", x=1, y=0)
+    number = ~np.isnan(values)
+    assert np.array_equal(got.view(np.uint16)[number], bits[number])
+    assert np.isnan(got[~number]).all()
+
+
+def test_fp32_rounds_to_the_nearest_fp16() -> None:
+    """Ties, subnormals, and what is too large, among numbers of all sizes."""
+    halves = RANDOM.integers(0, 0x7C00, 2000, dtype=np.uint16)
+    ties = (
+        halves.view(np.float16).astype(np.float64)
+        + np.nextafter(halves.view(np.float16), np.float16(np.inf)).astype(np.float64)
+    ) / 2
+    scales = RANDOM.normal(size=3000) * 2.0 ** RANDOM.integers(-30, 18, 3000)
+    numbers = np.concatenate([ties, scales, [65519.9, 65520, -65520, 0.0, -0.0]])
+    values = np.nan_to_num(numbers).astype(np.float32)
+    program = Program(1, 1)
+    code = program.code("all")
+    x = code.array("x", len(values), values=values)
+    half = code.array("half", len(values), F16)
+    with code.main():
+        code.move(half, x)
+    got = run(program, WSE2).array(half, x=0, y=0)
+    with np.errstate(over="ignore"):
+        assert np.array_equal(got.view(np.uint16), values.astype(np.float16).view(np.uint16))

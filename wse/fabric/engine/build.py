@@ -39,6 +39,7 @@ from wse.fabric.tables import (
     OperandKind,
     RouteColumn,
     TaskColumn,
+    TaskKind,
     VectorColumn,
 )
 
@@ -146,13 +147,15 @@ def _set_neighbours(program: Assembled, pairs: Ints, queues: Ints, rows: NDArray
 
 
 def _codes(program: Assembled) -> Ints:
-    """``codes``, [C, 3 + 9]."""
+    """``codes``, [C, SLOT + 9]."""
     codes = np.full((len(program.codes), CodeRow.SLOT + THREADS), -1, np.int32)
     bits = 1 << np.arange(len(program.colours))
     codes[:, CodeRow.CONTROLS] = (program.controls * bits).sum(axis=1)
     for number, code in enumerate(program.codes):
         codes[number, CodeRow.FIRST_TASK] = code.first_task
         codes[number, CodeRow.TASKS] = code.task_count
+        tasks = program.tasks[code.first_task : code.first_task + code.task_count]
+        codes[number, CodeRow.LISTENS] = (tasks[:, TaskColumn.KIND] != TaskKind.LOCAL).any()
         rows = program.instructions[code.first_row : code.first_row + code.row_count]
         rows = rows[rows[:, InstructionColumn.OPCODE] == Opcode.VECTOR]
         used = np.zeros(THREADS, bool)

@@ -22,7 +22,7 @@ from wse.fabric.engine.state import (
     State,
     Total,
 )
-from wse.fabric.engine.tasks import can_run, select_task, set_flag
+from wse.fabric.engine.tasks import can_run, listens, select_task, set_flag
 from wse.fabric.engine.vector import earliest_step, issue, record, step
 from wse.fabric.engine.wheel import schedule
 from wse.fabric.tables import (
@@ -40,6 +40,7 @@ def _complete(f: State, pe: int, slot: int, cycle: int) -> None:
     op = f.ops[slot]
     vector = op[Op.VECTOR]
     op[Op.VECTOR] = -1
+    f.pes[pe, Pe.GOING] &= ~(1 << (slot - f.homes[pe, Home.OPS]))
     f.pes[pe, Pe.INPUT_USED] &= ~f.vectors[vector, RECEIVED]
     f.pes[pe, Pe.OUTPUT_USED] &= ~f.vectors[vector, SENT]
     record(f, pe, op[Op.ROW], op[Op.BEGIN], cycle)
@@ -55,42 +56,38 @@ def _complete(f: State, pe: int, slot: int, cycle: int) -> None:
 
 
 @inlined
-def _complete_all(f: State, pe: int, cycle: int) -> int:
-    """Complete what ends now; how many operations go on."""
-    going = 0
-    for slot in range(f.homes[pe, Home.OPS], f.homes[pe, Home.OPS_END]):
-        if f.ops[slot, Op.VECTOR] < 0:
-            continue
-        if f.ops[slot, Op.END] == cycle:
+def _complete_all(f: State, pe: int, cycle: int) -> None:
+    """Complete what ends now."""
+    going, slot = wide(f.pes[pe, Pe.GOING]), f.homes[pe, Home.OPS]
+    while going != 0:
+        if going & 1 != 0 and f.ops[slot, Op.END] == cycle:
             _complete(f, pe, slot, cycle)
             if f.pes[pe, Pe.MAIN] == Main.WAITING:
                 f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, cycle
-        else:
-            going += 1
-    return going
+        going, slot = going >> 1, slot + 1
 
 
 @inlined
-def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
-    """Phase B2; the number of operations with streams after it.
+def _run_main(f: State, pe: int, cycle: int) -> None:
+    """Phase B2.
 
-    As long as no such operation is in progress nothing else can touch this PE's memory, so
+    As long as no operation with streams is in progress nothing else can touch this PE's memory, so
     that the main thread runs ahead of the cycle until it needs the fabric or its task ends.
     """
     pes = f.pes[pe]
     while True:
         if pes[Pe.MAIN] == Main.IDLE and not select_task(f, pe, cycle):
-            return going
+            return
         now, row = pes[Pe.DUE], pes[Pe.ROW]
         ahead = now > cycle
-        if ahead and now >= f.numbers[Setting.LIMIT]:
-            return going
-        if pes[Pe.MAIN] != Main.DUE or (ahead and going > 0):
-            return going
+        if ahead and (pes[Pe.GOING] != 0 or now >= f.numbers[Setting.LIMIT]):
+            return
+        if pes[Pe.MAIN] != Main.DUE:
+            return
         opcode = f.instructions[row, InstructionColumn.OPCODE]
         if opcode == Opcode.END:
             if ahead:
-                return going
+                return
             pes[Pe.MAIN] = Main.IDLE
             happened(f, now)
             continue
@@ -98,9 +95,8 @@ def _run_main(f: State, pe: int, cycle: int, going: int) -> int:
             vector = f.instructions[row, InstructionColumn.X]
             if not issue(f, pe, vector, now):
                 pes[Pe.MAIN] = Main.WAITING
-                return going
+                return
             pes[Pe.ROW] = row + 1
-            going += f.vectors[vector, VectorColumn.PER_WAVELET] > 0
         else:
             cycles = execute_scalar(f, pe, row)
             pes[Pe.DUE] = now + cycles
@@ -116,10 +112,11 @@ def _make_steps(f: State, pe: int, cycle: int) -> None:
     first, steps = f.homes[pe, Home.OPS], 0
     count, last = f.homes[pe, Home.OPS_END] - first, f.pes[pe, Pe.LAST_THREAD]
     most = f.numbers[Setting.STEPS]
+    going = wide(f.pes[pe, Pe.GOING])
     for ahead in range(1, count + 1):
-        thread = (last + ahead) % count
+        thread = last + ahead if last + ahead < count else last + ahead - count
         slot = first + thread
-        if f.ops[slot, Op.VECTOR] < 0 or f.ops[slot, Op.END] != NO_CYCLE:
+        if (going >> thread) & 1 == 0 or f.ops[slot, Op.END] != NO_CYCLE:
             continue
         if steps < most and earliest_step(f, pe, slot, cycle) <= cycle:
             step(f, pe, slot, cycle)
@@ -141,7 +138,7 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
     at = NEVER
     if f.pes[pe, Pe.MAIN] == Main.DUE:
         at = f.pes[pe, Pe.DUE]
-    elif f.pes[pe, Pe.MAIN] == Main.IDLE:
+    elif f.pes[pe, Pe.MAIN] == Main.IDLE and listens(f, pe):
         first, count = (
             f.codes[f.homes[pe, Home.CODE], CodeRow.FIRST_TASK],
             f.codes[f.homes[pe, Home.CODE], CodeRow.TASKS],
@@ -150,10 +147,12 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
             if f.tasks[first + task, TaskColumn.KIND] != TaskKind.LOCAL:
                 at = min(at, can_run(f, pe, first, task))
     f.pes[pe, Pe.WAITS_FOR_ROOM] = 0
-    for slot in range(f.homes[pe, Home.OPS], f.homes[pe, Home.OPS_END]):
-        if f.ops[slot, Op.VECTOR] >= 0:
+    going, slot = wide(f.pes[pe, Pe.GOING]), f.homes[pe, Home.OPS]
+    while going != 0:
+        if going & 1 != 0:
             end = f.ops[slot, Op.END]
             at = min(at, end if end != NO_CYCLE else earliest_step(f, pe, slot, cycle + 1))
+        going, slot = going >> 1, slot + 1
     return at
 
 
@@ -162,9 +161,10 @@ def act(f: State, first: int, end: int, cycle: int) -> None:
     """Phase B: due PEs act, each on nothing but its own."""
     for place in range(first, end):
         pe = wide(f.nodes[place, Node.DUE])
-        going = _complete_all(f, pe, cycle)
-        going = _run_main(f, pe, cycle, going)
-        if going > 0:
+        if f.pes[pe, Pe.GOING] != 0:
+            _complete_all(f, pe, cycle)
+        _run_main(f, pe, cycle)
+        if f.pes[pe, Pe.GOING] != 0:
             _make_steps(f, pe, cycle)
         following = _next_visit(f, pe, cycle)
         if following != NEVER:

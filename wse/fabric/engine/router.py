@@ -77,8 +77,10 @@ def _contest(f: State, pe: int, port: int, colour: int, asked: int) -> int:
         f.numbers[BEST + port] = colour
         return 0
     holder, last = f.numbers[BEST + port], f.routers[pe, Router.SERVED + port]
-    colours = f.numbers[Setting.COLOURS]
-    if (colour - last - 1 + colours) % colours < (holder - last - 1 + colours) % colours:
+    # A colour up to the last one comes after all that follow it.
+    after, holds_after = colour > last, holder > last
+    wins = after if after != holds_after else colour < holder
+    if wins:
         f.numbers[BEST + port] = colour
     return 1
 

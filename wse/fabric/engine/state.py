@@ -89,6 +89,7 @@ class Pe(IntEnum):
     FIRST_DELIVERY = 11
     LAST_DELIVERY = 12
     EVENT = 13  # of the operation from memory, in the timeline
+    GOING = 14  # operations with streams in progress, a bit for each of the PE's threads
 
 
 PE_COLUMNS = 16
@@ -131,13 +132,16 @@ HOME_COLUMNS = 8
 class CodeRow(IntEnum):
     """Columns of ``codes``: its tasks; colours with a control task, a bit each; its threads.
 
+    ``LISTENS`` says whether some task runs by its wavelets.
+
     ``SLOT + thread`` is the place of a micro-thread (8: the main thread) among a PE's operations.
     """
 
     FIRST_TASK = 0
     TASKS = 1
     CONTROLS = 2
-    SLOT = 3
+    LISTENS = 3
+    SLOT = 4
 
 
 class Node(IntEnum):

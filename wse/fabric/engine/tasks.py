@@ -82,15 +82,21 @@ def _start_task(f: State, pe: int, task: int, cycle: int) -> None:
 
 
 @inlined
+def listens(f: State, pe: int) -> bool:
+    """Whether a wavelet can start a task of the PE."""
+    return f.codes[f.homes[pe, Home.CODE], CodeRow.LISTENS] != 0
+
+
+@inlined
 def select_task(f: State, pe: int, cycle: int) -> bool:
     """Start the next task that can run; whether there was one."""
-    first, count = (
-        f.codes[f.homes[pe, Home.CODE], CodeRow.FIRST_TASK],
-        f.codes[f.homes[pe, Home.CODE], CodeRow.TASKS],
-    )
+    if f.homes[pe, Home.ACTIVATED] & ~f.homes[pe, Home.BLOCKED] == 0 and not listens(f, pe):
+        return False
+    code = f.homes[pe, Home.CODE]
+    first, count = f.codes[code, CodeRow.FIRST_TASK], f.codes[code, CodeRow.TASKS]
     last = f.pes[pe, Pe.LAST_TASK]
     for ahead in range(1, count + 1):
-        task = (last + ahead) % count
+        task = last + ahead if last + ahead < count else last + ahead - count
         if can_run(f, pe, first, task) <= cycle:
             happened(f, cycle)
             _start_task(f, pe, task, cycle)

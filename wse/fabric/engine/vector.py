@@ -113,6 +113,7 @@ def _issue_stream(f: State, pe: int, vector: int, slot: int, count: int, begin: 
     """An operation with streams occupies its thread and its queues."""
     f.pes[pe, Pe.INPUT_USED] |= f.vectors[vector, RECEIVED]
     f.pes[pe, Pe.OUTPUT_USED] |= f.vectors[vector, SENT]
+    f.pes[pe, Pe.GOING] |= 1 << (slot - f.homes[pe, Home.OPS])
     op = f.ops[slot]
     op[Op.VECTOR], op[Op.ROW], op[Op.BEGIN] = vector, f.pes[pe, Pe.ROW], begin
     op[Op.DONE], op[Op.LENGTH], op[Op.NEXT], op[Op.SLACK] = 0, count, begin, 0
