@@ -186,20 +186,41 @@ class CodeWriter:
     def _compute(self, **_: Any) -> None:
         """Something that only changes the PE itself."""
         dtype, length = self.random.choice(list(DType)), self.random.randrange(LENGTH + 1)
-        match self.random.randrange(4):
+        match self.random.randrange(6):
             case 0:
                 self._write(self._memory(dtype, length), self._memory(dtype, length), dtype, length)
             case 1:
+                self.code.work(
+                    self.random.choice([0, 1, 7, self._constant(self.random.randrange(-2, 9))])
+                )
+            case 2:
+                self._tile(dtype)
+            case 3:
                 with self.code.loop(self.random.randrange(1, 4)) as number:
                     array = self.arrays[dtype]
                     self._write(array.at(number + 1), array.at(number), dtype, 1)
-            case 2:
+            case 4:
                 number = self.registers[I32]
-                change = self.random.choice([number + 3, number - 5, number * 7, number % 11])
+                divisor = self.random.choice([11, -7, 0])
+                change = self.random.choice([number + 3, number - 5, number * 7, number % divisor])
                 self.code.set(number, change)
             case _:
                 with self.code.when(self.registers[I32] < self.random.randrange(-5, 10)):
                     self._write(self.registers[dtype], self.arrays[dtype][0], dtype, 1)
+
+    def _tile(self, dtype: DType) -> None:
+        """An operation of planes and rows."""
+        draw = self.random.randrange
+        sizes = planes, rows, length = draw(1, 4), draw(1, 4), draw(4)
+
+        def block() -> MemoryVector:
+            plane, row, stride = (self.random.choice([-1, 0, 1, 3]) for _ in sizes)
+            spans = (plane * (planes - 1), row * (rows - 1), stride * max(length - 1, 0))
+            least, most = (sum(pick(span, 0) for span in spans) for pick in (min, max))
+            start = draw(-least, LENGTH - most)
+            return self.arrays[dtype].at(start, length, stride, row=row, plane=plane)
+
+        self.code.multiply_add(block(), block(), block(), block(), rows=(planes, rows))
 
     # Operations and operands.
 
@@ -233,7 +254,7 @@ class CodeWriter:
         """``length``, or a register that holds it."""
         if self.random.random() > 0.1:
             return length
-        return self.code.register(f"length {len(self.code.registers)}", I32, length)
+        return self._constant(length)
 
     def _of_length(self, end: Any, length: int | Register) -> Any:
         """The same operand with its length in a register."""
@@ -262,14 +283,16 @@ class CodeWriter:
         reach = stride * max(length - 1, 0)
         start = self.random.randrange(max(0, -reach), LENGTH - max(0, reach))
         if self.random.random() < 0.004:
-            return array.at(
-                self.code.register(f"start {len(self.code.registers)}", I32, LENGTH), length
-            )
+            return array.at(self._constant(LENGTH), length)
         return array.at(start, length, stride)
 
     def _array(self, dtype: DType) -> Array:
         values = [self._number(dtype) for _ in range(LENGTH)]
         return self.code.array(f"a{dtype.name}", LENGTH, dtype, np.array(values))
+
+    def _constant(self, value: int) -> Register:
+        """A register that holds ``value``."""
+        return self.code.register(f"constant {len(self.code.registers)}", I32, value)
 
     def _number(self, dtype: DType) -> float | int:
         if dtype.is_float:

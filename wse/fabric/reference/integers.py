@@ -15,7 +15,7 @@ def integer_result(arithmetic: Arithmetic, a: int, b: int) -> int:
         case Arithmetic.MULTIPLY:
             return a * b
         case Arithmetic.MODULO:
-            return a % b
+            return a % b if b else 0
 
 
 def holds(comparison: Comparison, a: int, b: int) -> bool:

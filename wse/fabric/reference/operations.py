@@ -6,8 +6,9 @@ written one after the other. See "Vector operations" in ``docs/fabric.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from wse.fabric.reference.elements import (
     Element,
@@ -22,6 +23,8 @@ from wse.fabric.reference.elements import (
 from wse.fabric.reference.queues import Queue
 from wse.fabric.tables import DType, Int32Table, OperandColumn, OperandKind, Operation, VectorColumn
 
+Index = tuple[int, int, int]
+"""Which element: its plane, its row, and its place in the row."""
 MAIN_THREAD = 8  # the micro-threads are 0 to 7
 
 
@@ -52,17 +55,21 @@ class Place:
         stride = row[[OperandColumn.STRIDE_VALUE, OperandColumn.STRIDE_REGISTER]].tolist()
         self.offset = storage.integer(*offset)
         self.stride = storage.integer(*stride)
+        self.row_stride = int(row[OperandColumn.ROW_STRIDE])
+        self.plane_stride = int(row[OperandColumn.PLANE_STRIDE])
         self.first, self.end = int(row[OperandColumn.FIRST]), int(row[OperandColumn.END])
 
-    def cell(self, index: int) -> int:
-        """The number of the memory cell of element ``index``."""
-        return self.offset + index * self.stride
+    def cell(self, at: Index) -> int:
+        """The number of the memory cell of an element."""
+        plane, row, element = at
+        steps = element * self.stride + row * self.row_stride + plane * self.plane_stride
+        return self.offset + steps
 
-    def lies_within(self, length: int) -> bool:
-        """Whether all elements of a memory vector are elements of its array."""
-        if self.kind is not OperandKind.MEMORY or length == 0:
+    def lies_within(self, corners: Iterable[Index]) -> bool:
+        """Whether the elements at ``corners``, of a memory vector, are elements of its array."""
+        if self.kind is not OperandKind.MEMORY:
             return True
-        return all(self.first <= self.cell(index) < self.end for index in (0, length - 1))
+        return all(self.first <= self.cell(corner) < self.end for corner in corners)
 
 
 class VectorOperation:
@@ -77,6 +84,8 @@ class VectorOperation:
         self.operation = Operation(row[VectorColumn.OPERATION])
         length = row[[VectorColumn.LENGTH_VALUE, VectorColumn.LENGTH_REGISTER]].tolist()
         self.length = max(0, storage.integer(*length))
+        self.rows, self.planes = int(row[VectorColumn.ROWS]), int(row[VectorColumn.PLANES])
+        self.row_cycles = int(row[VectorColumn.ROW_CYCLES])
         self.destination = Place(operands[0], storage)
         self.sources = [Place(operands[1 + i], storage) for i in range(row[VectorColumn.SOURCES])]
         self.synchronous = row[VectorColumn.THREAD] < 0
@@ -110,16 +119,22 @@ class VectorOperation:
 
     def can_run(self) -> bool:
         """Whether all its elements exist."""
-        return all(place.lies_within(self.length) for place in (self.destination, *self.sources))
+        if self.length == 0:
+            return True
+        # Every stride is a constant, so the cells of a vector lie between those of its corners.
+        planes, rows, elements = (0, self.planes - 1), (0, self.rows - 1), (0, self.length - 1)
+        corners = list(product(planes, rows, elements))
+        return all(place.lies_within(corners) for place in (self.destination, *self.sources))
 
     def cycles_from_memory(self) -> int:
         """Cycles of the vector unit that an operation without streams needs."""
-        return (1000 * self.length + self.rate_milli - 1) // self.rate_milli
+        row = (1000 * self.length + self.rate_milli - 1) // self.rate_milli
+        return self.planes * self.rows * max(self.row_cycles, row)
 
     def compute_all(self) -> None:
         """Carry out an operation without streams."""
-        for index in range(self.length):
-            self.store(index, compute(self.operation, self.elements(index, {}, 0)))
+        for at in product(range(self.planes), range(self.rows), range(self.length)):
+            self.store(at, compute(self.operation, self.elements(at, {}, 0)))
 
     def can_step(self, cycle: int) -> bool:
         """Whether a wavelet of each stream may be moved in ``cycle``."""
@@ -141,11 +156,12 @@ class VectorOperation:
         }
         sent = []
         for place in range(min(self.per_wavelet, self.length - self.done)):
-            element = compute(self.operation, self.elements(self.done, payloads, place))
+            at = (0, 0, self.done)
+            element = compute(self.operation, self.elements(at, payloads, place))
             if self.destination.kind is OperandKind.STREAM:
                 sent.append(to_wire(element, self.destination.dtype))
             else:
-                self.store(self.done, element)
+                self.store(at, element)
             self.done += 1
         if self.done == self.length:
             self.end = cycle + 1
@@ -158,25 +174,25 @@ class VectorOperation:
         times = [self.begin, self.next_step_milli // 1000, self.end or 0]
         return max(times) > cycle
 
-    def elements(self, index: int, payloads: Mapping[int, int], place: int) -> list[Element]:
-        """Element ``index`` of each source, ``place`` of its wavelet's payload if it streams."""
+    def elements(self, at: Index, payloads: Mapping[int, int], place: int) -> list[Element]:
+        """The element of each source; of a stream, that at ``place`` of its wavelet's payload."""
         found: list[Element] = []
         for source in self.sources:
             match source.kind:
                 case OperandKind.STREAM:
                     found.append(from_wire(unpacked(payloads[source.x], place), source.dtype))
                 case OperandKind.MEMORY:
-                    found.append(from_cell(self.storage.memory[source.cell(index)], self.is_float))
+                    found.append(from_cell(self.storage.memory[source.cell(at)], self.is_float))
                 case OperandKind.REGISTER:
                     found.append(from_cell(self.storage.registers[source.x], self.is_float))
                 case _:
                     found.append(from_cell(source.x & 0xFFFFFFFF, self.is_float))
         return found
 
-    def store(self, index: int, element: Element) -> None:
+    def store(self, at: Index, element: Element) -> None:
         """Write an element to memory or to a register."""
         cell = to_cell(element, self.destination.dtype)
         if self.destination.kind is OperandKind.MEMORY:
-            self.storage.memory[self.destination.cell(index)] = cell
+            self.storage.memory[self.destination.cell(at)] = cell
         else:
             self.storage.registers[self.destination.x] = cell

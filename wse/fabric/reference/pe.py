@@ -226,6 +226,8 @@ class ProcessingElement:
                 self.tasks[x].blocked = True
             case Opcode.UNBLOCK:
                 self.tasks[x].blocked = False
+            case Opcode.WORK:
+                cycles = max(0, a)
         self.row = int(instruction[InstructionColumn.TARGET]) if jumps else row + 1
         self.go_on(cycle, cycles)
         return True
