@@ -1,7 +1,7 @@
-"""The wavefront of a run as an animated SVG: which routers wavelets have reached, cycle by cycle.
+"""The wavefront of a run as an animated SVG: which PEs wavelets have reached, cycle by cycle.
 
-A frame is a moment. A router is *ahead* of the front until its first wavelet leaves it, *flowing*
-until its last one does, and *passed* from then on.
+A frame is a moment. A PE is *ahead* of the front until its first wavelet arrives, *receiving* until
+its last one has, and *done* from then on; one that never receives stays ahead.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from wse.fabric.pictures.heat_map import Place, axes, image, lay_out, svg, text
 
 FRAMES = 48
 SECONDS = 6.0  # of one showing; it is shown again and again
-AHEAD, FLOWING, PASSED = (244, 246, 249), (213, 94, 0), (125, 178, 218)
-STATES = ("ahead", "flowing", "passed")
-SHADES = np.array([AHEAD, FLOWING, PASSED], dtype=np.uint8)
+AHEAD, RECEIVING, DONE = (244, 246, 249), (213, 94, 0), (125, 178, 218)
+STATES = ("ahead", "receiving", "done")
+SHADES = np.array([AHEAD, RECEIVING, DONE], dtype=np.uint8)
 
 
 def wavefront(title: str, subtitle: str, first: np.ndarray, last: np.ndarray) -> str:
     """The text of the animation.
 
-    ``first`` and ``last`` (height, width) are the cycles in which each router forwarded its first
-    and its last wavelet, -1 if it forwarded none. Without animation the middle frame is seen.
+    ``first`` and ``last`` (height, width) are the cycles in which the first and the last wavelet
+    came to each PE, -1 if none did. Without animation the middle frame is seen.
     """
     [place] = lay_out(first.shape, 1)
     moments = frame_cycles(int(last.max()) + 1)
@@ -39,7 +39,7 @@ def frame_cycles(cycles: int) -> np.ndarray:
 
 
 def states(first: np.ndarray, last: np.ndarray, cycle: int) -> np.ndarray:
-    """Each router's state at the end of ``cycle``, as its number in :data:`STATES`."""
+    """Each PE's state at the end of ``cycle``, as its number in :data:`STATES`."""
     reached = (first >= 0) & (first <= cycle)
     return reached.astype(np.int64) + (reached & (last < cycle))
 

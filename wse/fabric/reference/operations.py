@@ -171,8 +171,7 @@ class VectorOperation:
 
     def waits_for_time_after(self, cycle: int) -> bool:
         """Whether its begin, its next step by its pace or its end lies after ``cycle``."""
-        times = [self.begin, self.next_step_milli // 1000, self.end or 0]
-        return max(times) > cycle
+        return max(self.begin, self.end or 0) > cycle or self.next_step_milli > 1000 * cycle
 
     def elements(self, at: Index, payloads: Mapping[int, int], place: int) -> list[Element]:
         """The element of each source; of a stream, that at ``place`` of its wavelet's payload."""

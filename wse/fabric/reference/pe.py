@@ -28,6 +28,11 @@ from wse.fabric.tables import (
 )
 
 
+def place_of(number: int, width: int) -> str:
+    """PE number ``number`` in words."""
+    return f"PE ({number % width}, {number // width})"
+
+
 class TaskState:
     """A task of one PE: its row of the tables, and its flags."""
 
@@ -64,7 +69,7 @@ class ProcessingElement:
 
         self.taken: set[int] = set()
         self.sent: list[tuple[int, Wavelet]] = []
-        self.happened = False
+        self.acted = self.completed = False
         self.last_cycle = 0
         self.main_thread_cycles = 0
 
@@ -75,7 +80,7 @@ class ProcessingElement:
 
     def act(self, cycle: int) -> None:
         """Phase B of ``cycle``; raise :class:`MemoryRangeError`."""
-        self.happened = False
+        self.acted = self.completed = False
         self.complete(cycle)
         self.run_main_thread(cycle)
         self.step_vector_unit(cycle)
@@ -91,8 +96,8 @@ class ProcessingElement:
         self.sent.clear()
 
     def has_until(self, cycle: int) -> None:
-        """Something happens in this cycle, and what it does lasts until ``cycle``."""
-        self.happened = True
+        """The PE acts in this cycle, and what it does lasts until ``cycle``."""
+        self.acted = True
         self.last_cycle = max(self.last_cycle, cycle)
 
     def will_act_after(self, cycle: int) -> bool:
@@ -110,9 +115,12 @@ class ProcessingElement:
     def complete(self, cycle: int) -> None:
         """What follows from the operations that end in ``cycle``."""
         for operation in self.vector_unit.complete(cycle):
-            self.has_until(cycle)
+            self.completed = True
+            self.last_cycle = max(self.last_cycle, cycle)
             if operation.synchronous:
-                self.go_on(cycle, self.machine.vector_finish_cycles)
+                self.due = cycle + self.machine.vector_finish_cycles
+                self.main_thread_cycles += self.machine.vector_finish_cycles
+                self.last_cycle = max(self.last_cycle, self.due)
             if operation.activates >= 0:
                 self.tasks[operation.activates].activated = True
             if operation.unblocks >= 0:
@@ -129,7 +137,9 @@ class ProcessingElement:
         if self.waits_to_issue:
             return False
         if not operation.can_run():
-            raise MemoryRangeError(f"cycle {cycle}: PE {self.number} reaches outside its array")
+            at = place_of(self.number, self.program.width)
+            line = self.program.lines[self.row or 0]
+            raise MemoryRangeError(f"{at}: {line!r} reaches outside its array in cycle {cycle}")
         self.vector_unit.start(operation)
         self.go_on(cycle, setup)
         if operation.synchronous:

@@ -23,7 +23,7 @@ from wse.fabric.errors import (
 )
 from wse.fabric.machine import Machine
 from wse.fabric.reference.operations import Storage
-from wse.fabric.reference.pe import ProcessingElement
+from wse.fabric.reference.pe import ProcessingElement, place_of
 from wse.fabric.reference.queues import Queue
 from wse.fabric.reference.router import MESH_PORTS, Decision, Route, Router, links_rest
 from wse.fabric.tables import PORTS, STEP, Assembled
@@ -50,18 +50,13 @@ def run(program: Assembled, machine: Machine, max_cycles: int) -> Outcome:
     :class:`CycleLimitError`.
     """
     mesh = Mesh(program, machine)
-    cycle, last_happening = 0, 0
-    while True:
-        happened = mesh.advance(cycle)
-        if happened and cycle >= max_cycles:
-            raise CycleLimitError(f"cycle {cycle}: the run is not over after {max_cycles} cycles")
-        if happened:
-            last_happening = cycle
-        elif not mesh.will_act_after(cycle):
-            break
+    cycle = 0
+    while mesh.advance(cycle) or mesh.will_act_after(cycle):
+        if mesh.last_change >= max_cycles:
+            raise CycleLimitError(f"the run is not over at its limit of {max_cycles} cycles")
         cycle += 1
     if mesh.has_work():
-        raise DeadlockError(f"cycle {last_happening}: nothing can move any more, but work remains")
+        raise DeadlockError(f"nothing moves after cycle {mesh.last_action}")
     return mesh.outcome()
 
 
@@ -79,7 +74,9 @@ class Mesh:
             for number, code in enumerate(program.code_of)
             if code >= 0
         ]
-        self.last_cycle = 0
+        # The last cycle in which something moved or acted; in which anything changed; and until
+        # which what was done lasts.
+        self.last_action = self.last_change = self.last_cycle = 0
 
     # Building.
 
@@ -128,14 +125,18 @@ class Mesh:
     # A cycle.
 
     def advance(self, cycle: int) -> bool:
-        """Simulate ``cycle``; return whether anything happened in it."""
+        """Simulate ``cycle``; return whether anything changed in it."""
         decisions = [router.decide(cycle) for router in self.routers]
         errors = self.let_elements_act(cycle)
         errors |= self.carry_out(decisions, cycle)
         if errors:
             raise errors[min(errors)]
         moved = any(decision.moves() for decision in decisions)
-        return moved or any(element.happened for element in self.elements)
+        acted = moved or any(element.acted for element in self.elements)
+        changed = acted or any(element.completed for element in self.elements)
+        self.last_action = cycle if acted else self.last_action
+        self.last_change = cycle if changed else self.last_change
+        return changed
 
     def let_elements_act(self, cycle: int) -> dict[tuple[int, int], FabricError]:
         """Phase B; return the errors by PE."""
@@ -159,8 +160,11 @@ class Mesh:
         for element in self.elements:
             element.carry_out()
         return {
-            place: CollisionError(f"cycle {cycle}: PE {place[0]}, colour {place[1]}")
-            for place, count in entered.items()
+            (number, colour): CollisionError(
+                f"{place_of(number, self.program.width)}: two wavelets of colour "
+                f"{self.program.colours[colour]} arrive in one cycle, sent in cycle {cycle}"
+            )
+            for (number, colour), count in entered.items()
             if count > 1
         }
 

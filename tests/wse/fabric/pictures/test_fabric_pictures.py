@@ -60,7 +60,7 @@ def test_ticks_are_round_and_few(count, most):
     assert len(marks) <= most + 1
 
 
-def test_a_router_is_ahead_then_flowing_then_passed():
+def test_a_pe_is_ahead_then_receives_then_is_done():
     first, last = np.array([[2, -1]]), np.array([[4, -1]])
     seen = [states(first, last, cycle).tolist() for cycle in range(1, 6)]
     assert seen == [[[0, 0]], [[1, 0]], [[1, 0]], [[1, 0]], [[2, 0]]]
@@ -81,6 +81,6 @@ def test_one_frame_of_the_wavefront_is_seen_at_a_time():
     assert [frame.get("visibility") for frame in frames].count("visible") == 1
     ends = [re.split(";", frame.find(f"{SVG}animate").get("keyTimes")) for frame in frames]
     assert all(before[-1] == after[1] for before, after in pairwise(ends))
-    assert {"ahead", "flowing", "passed", "after cycle 0", "6 x 1 PEs · simulated"} <= set(
+    assert {"ahead", "receiving", "done", "after cycle 0", "6 x 1 PEs · simulated"} <= set(
         words(picture)
     )

@@ -1,0 +1,47 @@
+"""The files that show a run: link load, PE utilisation, wavefront, timeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wse.fabric.pictures.heat_map import Panel, heat_map
+from wse.fabric.pictures.timeline import timeline
+from wse.fabric.pictures.wavefront import wavefront
+from wse.fabric.run import Result
+from wse.fabric.tables import PORT_NAMES, PORTS
+
+LINK_LOAD, UTILISATION = "link_load.svg", "pe_utilisation.svg"
+WAVEFRONT, TIMELINE = "wavefront.svg", "timeline.json"
+FILES = (LINK_LOAD, UTILISATION, WAVEFRONT, TIMELINE)
+
+
+def draw(program: str, result: Result) -> dict[str, str]:
+    """The text of each of :data:`FILES`, for a run that recorded its events."""
+    height, width = result.busy_cycles.shape
+    where = f"{width} x {height} PEs of {result.machine.name}, {result.cycles:,} cycles"
+    links = result.link_wavelets[:, :, : PORTS - 1]
+    panels = [
+        Panel(f"to the {PORT_NAMES[port].lower()}", links[:, :, port]) for port in range(PORTS - 1)
+    ]
+    busy = 100 * result.busy_cycles / max(result.cycles, 1)
+    first, last = result.first_delivery, result.last_delivery
+    return {
+        LINK_LOAD: heat_map(
+            f"Link load of {program}", where, "wavelets", panels, float(links.max())
+        ),
+        UTILISATION: heat_map(
+            f"PE utilisation of {program}", where, "% of cycles", [Panel("", busy)], 100.0
+        ),
+        WAVEFRONT: wavefront(f"Wavefront of {program}", where, first, last),
+        TIMELINE: timeline(f"{program} on {where}", result.program, result.events),
+    }
+
+
+def write(folder: Path, program: str, result: Result) -> list[Path]:
+    """Write the files to ``folder``, which is made if need be; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in draw(program, result).items():
+        paths.append(folder / name)
+        paths[-1].write_text(text, encoding="utf-8")
+    return paths
