@@ -30,7 +30,11 @@ def draw(program: str, result: Result) -> dict[str, str]:
             f"Link load of {program}", where, "wavelets", panels, float(links.max())
         ),
         UTILISATION: heat_map(
-            f"PE utilisation of {program}", where, "% of cycles", [Panel("", busy)], 100.0
+            f"PE utilisation of {program}",
+            where,
+            "% of cycles",
+            [Panel("work of main thread and vector unit", busy)],
+            max(100.0, float(busy.max())),
         ),
         WAVEFRONT: wavefront(f"Wavefront of {program}", where, first, last),
         TIMELINE: timeline(f"{program} on {where}", result.program, result.events),

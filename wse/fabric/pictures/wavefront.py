@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from wse.fabric.pictures.heat_map import Place, axes, image, lay_out, svg, text
+from wse.fabric.pictures.heat_map import PLOT, Place, axes, image, lay_out, svg, text
 
 FRAMES = 48
+MOST_PES = 2 * PLOT  # along a side
 SECONDS = 6.0  # of one showing; it is shown again and again
 AHEAD, RECEIVING, DONE = (244, 246, 249), (213, 94, 0), (125, 178, 218)
 STATES = ("ahead", "receiving", "done")
@@ -23,13 +24,16 @@ def wavefront(title: str, subtitle: str, first: np.ndarray, last: np.ndarray) ->
     ``first`` and ``last`` (height, width) are the cycles in which the first and the last wavelet
     came to each PE, -1 if none did. Without animation the middle frame is seen.
     """
-    [place] = lay_out(first.shape, 1)
+    # More PEs than pixels are not seen.
+    every = -(-max(first.shape) // MOST_PES)
+    shape, first, last = first.shape, first[::every, ::every], last[::every, ::every]
+    [place] = lay_out(shape, 1)
     moments = frame_cycles(int(last.max()) + 1)
     frames = [
         _frame(place, int(cycle), states(first, last, int(cycle)), number, len(moments))
         for number, cycle in enumerate(moments)
     ]
-    body = [*frames, axes(place, first.shape), _legend(place.left + place.width + 28, place.top)]
+    body = [*frames, axes(place, shape), _legend(place.left + place.width + 28, place.top)]
     return svg(title, subtitle, place.left + place.width + 130, place.top + place.height + 52, body)
 
 
