@@ -128,8 +128,9 @@ class VectorOperation:
 
     def cycles_from_memory(self) -> int:
         """Cycles of the vector unit that an operation without streams needs."""
-        row = (1000 * self.length + self.rate_milli - 1) // self.rate_milli
-        return self.planes * self.rows * max(self.row_cycles, row)
+        rows = self.planes * self.rows
+        computing = (1000 * rows * self.length + self.rate_milli - 1) // self.rate_milli
+        return max(rows * self.row_cycles, computing)
 
     def compute_all(self) -> None:
         """Carry out an operation without streams."""
