@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wse.fabric.pictures.draw import LINK_LOAD, UTILISATION, WAVEFRONT
+from wse.fabric.pictures import LINK_LOAD, UTILISATION, WAVEFRONT
 
 PICTURES = (WAVEFRONT, LINK_LOAD, UTILISATION)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wse.fabric.errors import MachineError, OperandError, ProgramError
 from wse.fabric.library.registry import PROGRAMS
 from wse.fabric.machine import MACHINES
+from wse.fabric.program import Program
 from wse.fabric.run import MAXIMUM_CYCLES, Result, run
 from wse.fabric.tables import F16, F32, I16, I32
 
@@ -44,6 +45,7 @@ def perform(request: Request, timeline: bool = True) -> Result:
     experiment = entry.make(request.width, request.height, dtype=dtype, size=request.size)
     machine = MACHINES[request.machine]
     events = EVENTS if timeline else 0
+    run(Program(1, 1), machine)  # loads the engine, so that the speed of the run is its own
     result = run(experiment.program, machine, max_cycles=request.max_cycles, timeline=events)
     experiment.check(result)
     return result

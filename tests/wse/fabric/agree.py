@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from wse.fabric.run import run as run_engine
 
 from tests.wse.fabric.programs import random_machine, random_program
 from wse.fabric import Machine
 from wse.fabric.assemble import assemble
 from wse.fabric.errors import FabricError
 from wse.fabric.reference.run import run as run_reference
+from wse.fabric.run import run as run_engine
 from wse.fabric.tables import PORTS, Assembled
 
 NO_NUMBER = 0x7FC00000

@@ -12,7 +12,7 @@ import pytest
 from wse.fabric.__main__ import main
 from wse.fabric.library.registry import PROGRAMS
 from wse.fabric.perform import Request, perform
-from wse.fabric.pictures.draw import FILES
+from wse.fabric.pictures import FILES
 from wse.fabric.pictures.timeline import MOST_PES, sampled_pes
 from wse.fabric.summary import summarise
 

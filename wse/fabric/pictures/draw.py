@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wse.fabric.pictures import LINK_LOAD, TIMELINE, UTILISATION, WAVEFRONT
 from wse.fabric.pictures.heat_map import Panel, heat_map
 from wse.fabric.pictures.timeline import timeline
 from wse.fabric.pictures.wavefront import wavefront
 from wse.fabric.run import Result
 from wse.fabric.tables import PORT_NAMES, PORTS
 
-LINK_LOAD, UTILISATION = "link_load.svg", "pe_utilisation.svg"
-WAVEFRONT, TIMELINE = "wavefront.svg", "timeline.json"
-FILES = (LINK_LOAD, UTILISATION, WAVEFRONT, TIMELINE)
-
 
 def draw(program: str, result: Result) -> dict[str, str]:
-    """The text of each of :data:`FILES`, for a run that recorded its events."""
+    """The text of each of the ``FILES``, for a run that recorded its events."""
     height, width = result.busy_cycles.shape
     where = f"{width} x {height} PEs of {result.machine.name}, {result.cycles:,} cycles"
     links = result.link_wavelets[:, :, : PORTS - 1]
