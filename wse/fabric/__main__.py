@@ -4,7 +4,8 @@
 
 prints cycles, utilisation, the busiest link and the simulation's speed. With --out it also writes
 link_load.svg, pe_utilisation.svg, wavefront.svg (animated) and timeline.json, a trace for
-https://ui.perfetto.dev. Bad input ends as one line and exit code 2.
+https://ui.perfetto.dev; of a run that deadlocks, deadlock.svg alone. Bad input, and what the
+fabric refuses, ends as one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from wse.errors import OnewaferError
+from wse.fabric.errors import DeadlockError
 from wse.fabric.library.registry import PROGRAMS
 from wse.fabric.machine import MACHINES
 from wse.fabric.perform import DTYPES, Request, perform
-from wse.fabric.pictures.draw import write
+from wse.fabric.pictures import DEADLOCK
+from wse.fabric.pictures.draw import draw, draw_deadlock, write
 from wse.fabric.run import MAXIMUM_CYCLES
 from wse.fabric.summary import summarise
 
@@ -55,12 +58,22 @@ def main(arguments: list[str] | None = None) -> None:
         result = perform(request, timeline=options.out is not None)
         print("\n".join(summarise(request.program, result).lines()))
         if options.out is not None:
-            for path in write(options.out, request.program, result):
-                print(f"  written       {path}")
+            show(write(options.out, draw(request.program, result)))
+    except DeadlockError as error:
+        if options.out is not None:
+            drawn = draw_deadlock(request.program, request.machine, error)
+            show(write(options.out, {DEADLOCK: drawn}))
+        refuse(str(error))
     except OnewaferError as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+
+
+def show(paths: list[Path]) -> None:
+    """Say which files were written."""
+    for path in paths:
+        print(f"  written       {path}")
 
 
 def make_parser() -> OneLineParser:

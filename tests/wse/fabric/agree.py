@@ -8,6 +8,7 @@ runs programs 0 to 4999 and ends with exit code 1 if they differ in any.
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from random import Random
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from tests.wse.fabric.programs import random_machine, random_program
 from wse.fabric import Machine
 from wse.fabric.assemble import assemble
-from wse.fabric.errors import FabricError
+from wse.fabric.errors import DeadlockError, FabricError
 from wse.fabric.reference.run import run as run_reference
 from wse.fabric.run import run as run_engine
 from wse.fabric.tables import PORTS, Assembled
@@ -36,7 +37,7 @@ def compare(number: int) -> tuple[str, str | None]:
     limit = SHORT if random.random() < 0.05 else LONG
     expected = by_reference(program, machine, limit)
     found = by_engine(program, machine, limit)
-    ending = expected.get("error", "ended").split(":")[0]
+    ending = re.split("[: ]", expected.get("error", "ended"))[0]
     for name, value in expected.items():
         if not np.array_equal(found.get(name), value):
             return ending, f"{name}: {_difference(value, found.get(name, found.get('error')))}"
@@ -48,7 +49,7 @@ def by_reference(program: Assembled, machine: Machine, limit: int) -> dict[str, 
     try:
         outcome = run_reference(program, machine, limit)
     except FabricError as error:
-        return {"error": _words(error)}
+        return _failed(error)
     return {
         "cycles": outcome.cycles,
         "memory": _plain(outcome.memory, program, "arrays"),
@@ -63,7 +64,7 @@ def by_engine(program: Assembled, machine: Machine, limit: int) -> dict[str, Any
     try:
         result = run_engine(program, machine, limit)
     except FabricError as error:
-        return {"error": _words(error)}
+        return _failed(error)
     return {
         "cycles": result.cycles,
         "memory": _plain(result.memory, program, "arrays"),
@@ -83,12 +84,12 @@ def _difference(expected: Any, found: Any) -> str:
     return f"{place}: reference {expected[first]}, engine {found[first]}"
 
 
-def _words(error: FabricError) -> str:
-    """The kind of an error, and its words; of a deadlock, without the list of all that waits."""
-    words = str(error)
-    if words.startswith("nothing moves"):
-        words = words.split(":")[0]
-    return f"{type(error).__name__}: {words}"
+def _failed(error: FabricError) -> dict[str, Any]:
+    """The kind of an error and its words; of a deadlock, its cycle and what waits where."""
+    if isinstance(error, DeadlockError):
+        words = f"DeadlockError after cycle {error.cycle}"
+        return {"error": words, "waiting": error.waiting, "wavelets": error.wavelets}
+    return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _plain(cells: NDArray[np.uint32], program: Assembled, kind: str) -> NDArray[np.uint32]:

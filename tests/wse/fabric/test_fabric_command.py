@@ -9,10 +9,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from wse.fabric import EAST, F32, RAMP, WEST, DType, Program
 from wse.fabric.__main__ import main
-from wse.fabric.library.registry import PROGRAMS
+from wse.fabric.errors import DeadlockError
+from wse.fabric.library.experiment import Experiment
+from wse.fabric.library.registry import PROGRAMS, Entry
 from wse.fabric.perform import Request, perform
-from wse.fabric.pictures import FILES
+from wse.fabric.pictures import DEADLOCK, FILES
 from wse.fabric.pictures.timeline import MOST_PES, sampled_pes
 from wse.fabric.summary import summarise
 
@@ -77,7 +80,7 @@ def test_few_pes_are_shown_all_and_many_evenly(width, height):
         (["broadcast", "--width", "0"], "a mesh of 0 x 16 PEs"),
         (["broadcast", "--width", "x"], "argument --width: invalid int value: 'x'"),
         (["broadcast", "--size", "0"], "size 0"),
-        (["broadcast", "--size", "90000"], "bytes"),
+        (["broadcast", "--size", "90000"], "SRAM of a PE"),
         (["broadcast", "--max-cycles", "20"], "limit of 20 cycles"),
         (["mesh_gemm", "--width", "5", "--height", "4"], "PEs"),
         ([], "arguments are required: PROGRAM"),
@@ -108,3 +111,36 @@ def test_help_lists_the_programs(capsys):
     assert exit_.value.code == 0
     said = capsys.readouterr().out
     assert all(name in said for name in PROGRAMS)
+
+
+def test_a_deadlock_is_drawn_where_it_waits(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setitem(PROGRAMS, "starving", Entry("waits", starving, "", 1, F32))
+    with pytest.raises(SystemExit) as exit_:
+        main(["starving", "--width", "3", "--height", "1", "--out", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "nothing moves after cycle" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [DEADLOCK]
+    assert "nothing moves after cycle" in (tmp_path / DEADLOCK).read_text()
+    with pytest.raises(DeadlockError) as deadlock:
+        perform(Request("starving", 3, 1, "wse3"))
+    assert deadlock.value.waiting.tolist() == [[0, 0, 1]]
+    assert deadlock.value.wavelets.tolist() == [[0, 2, 0]]
+
+
+def starving(width: int, height: int, size: int, dtype: DType) -> Experiment:
+    """PE 0 sends two words that PE 1 has no task for; PE 2 waits for words that no one sends."""
+    program = Program(width, height)
+    unread, unsent = program.colour("unread"), program.colour("unsent")
+    program.route(unread, RAMP, EAST, x=0)
+    program.route(unread, WEST, RAMP, x=1)
+    program.route(unsent, RAMP, RAMP, x=2)
+    sender = program.code("sender", x=0)
+    with sender.main():
+        sender.move(unread, 1.0, length=2)
+    reader = program.code("reader", x=1)
+    with reader.data_task(unread, reader.register("r", F32), blocked=True):
+        pass
+    waiting = program.code("waiting", x=2)
+    with waiting.main():
+        waiting.move(waiting.array("kept", size, dtype), unsent)
+    return Experiment(program, ())

@@ -7,3 +7,5 @@ LINK_LOAD, UTILISATION = "link_load.svg", "pe_utilisation.svg"
 WAVEFRONT, TIMELINE = "wavefront.svg", "timeline.json"
 FILES = (LINK_LOAD, UTILISATION, WAVEFRONT, TIMELINE)
 """What a run is drawn as; the timeline is a Chrome trace."""
+DEADLOCK = "deadlock.svg"
+"""What a run that ends in a deadlock is drawn as."""

@@ -1,9 +1,11 @@
-"""The files that show a run: link load, PE utilisation, wavefront, timeline."""
+"""The files that show a run: link load, PE utilisation, wavefront, timeline; or its deadlock."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from wse.fabric.errors import DeadlockError
 from wse.fabric.pictures import LINK_LOAD, TIMELINE, UTILISATION, WAVEFRONT
 from wse.fabric.pictures.heat_map import Panel, heat_map
 from wse.fabric.pictures.timeline import timeline
@@ -38,11 +40,26 @@ def draw(program: str, result: Result) -> dict[str, str]:
     }
 
 
-def write(folder: Path, program: str, result: Result) -> list[Path]:
-    """Write the files to ``folder``, which is made if need be; return their paths."""
+def draw_deadlock(program: str, machine: str, error: DeadlockError) -> str:
+    """The text of :data:`~wse.fabric.pictures.DEADLOCK`: which PEs wait, and for what."""
+    height, width = error.waiting.shape
+    most = float(max(error.waiting.max(), error.wavelets.max()))
+    return heat_map(
+        f"Deadlock of {program}",
+        f"{width} x {height} PEs of {machine}, nothing moves after cycle {error.cycle:,}",
+        "count",
+        [
+            Panel("operations and tasks that wait", error.waiting),
+            Panel("wavelets left in queues", error.wavelets),
+        ],
+        most,
+    )
+
+
+def write(folder: Path, drawn: Mapping[str, str]) -> list[Path]:
+    """Write files to ``folder``, which is made if need be; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in draw(program, result).items():
-        paths.append(folder / name)
-        paths[-1].write_text(text, encoding="utf-8")
+    paths = [folder / name for name in drawn]
+    for path, text in zip(paths, drawn.values(), strict=True):
+        path.write_text(text, encoding="utf-8")
     return paths

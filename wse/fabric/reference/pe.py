@@ -105,10 +105,10 @@ class ProcessingElement:
         due_later = self.row is not None and self.due is not None and self.due > cycle
         return due_later or self.vector_unit.will_act_after(cycle)
 
-    def has_work(self) -> bool:
-        """Whether an operation is in progress or waits, or a task is activated and blocked."""
-        stuck = any(task.activated and task.blocked for task in self.tasks)
-        return bool(self.vector_unit.operations) or self.waits_to_issue or stuck
+    def count_of_waiting(self) -> int:
+        """Operations in progress or not yet issued, and tasks activated that cannot run."""
+        tasks = sum(task.activated for task in self.tasks)
+        return len(self.vector_unit.operations) + self.waits_to_issue + tasks
 
     # The vector unit.
 

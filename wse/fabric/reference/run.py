@@ -56,7 +56,8 @@ def run(program: Assembled, machine: Machine, max_cycles: int) -> Outcome:
             raise CycleLimitError(f"the run is not over at its limit of {max_cycles} cycles")
         cycle += 1
     if mesh.has_work():
-        raise DeadlockError(f"nothing moves after cycle {mesh.last_action}")
+        last = mesh.last_action
+        raise DeadlockError(f"nothing moves after cycle {last}", last, *mesh.what_is_left())
     return mesh.outcome()
 
 
@@ -178,15 +179,29 @@ class Mesh:
 
     def queues(self) -> list[Queue]:
         """Every queue of the mesh."""
-        found = [queue for router in self.routers for queue in router.queues.values()]
-        for storage in self.storages:
-            found += [*storage.inputs.values(), *storage.outputs.values()]
-        return found
+        return [queue for number in range(len(self.routers)) for queue in self.queues_of(number)]
+
+    def queues_of(self, number: int) -> list[Queue]:
+        """The queues of a PE and its router."""
+        router, storage = self.routers[number], self.storages[number]
+        return [*router.queues.values(), *storage.inputs.values(), *storage.outputs.values()]
 
     def has_work(self) -> bool:
         """Whether something is left that can never be done."""
         stuck = any(queue.wavelets for queue in self.queues())
-        return stuck or any(element.has_work() for element in self.elements)
+        return stuck or any(element.count_of_waiting() for element in self.elements)
+
+    def what_is_left(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Operations and tasks that wait, and wavelets left in queues, by PE: [height, width]."""
+        waiting = np.zeros(len(self.routers), np.int64)
+        for element in self.elements:
+            waiting[element.number] = element.count_of_waiting()
+        wavelets = [
+            sum(len(queue.wavelets) for queue in self.queues_of(number))
+            for number in range(len(self.routers))
+        ]
+        shape = (self.program.height, self.program.width)
+        return waiting.reshape(shape), np.array(wavelets, np.int64).reshape(shape)
 
     def outcome(self) -> Outcome:
         """What there is at the end."""
