@@ -1,11 +1,12 @@
 """Speed of the fabric's simulator, in PE-cycles a second: PEs of the mesh times cycles simulated.
 
-    python -m benchmarks.fabric_speed --rounds 3
+    python -m benchmarks.fabric_speed --rounds 1
 
-Four traffics: a matrix product with PE programs running, routers alone with every link of the mesh
-in use, one multicast over the whole of a wafer, and the first again as independent experiments, a
-process a core. Each is *measured* here as the best of the rounds, without loading the engine or
-building the program. Beside them are the speeds of other simulators, with where they come from.
+Four traffics: a matrix product with PE programs running; routers alone, every inner link of the
+mesh full both ways; one multicast over the whole of a wafer; and the first again as independent
+experiments, a process a core. Each is *measured* here as the best of the rounds, without loading
+the engine or building the program. Beside them are the speeds of other simulators, with where
+they come from.
 """
 
 from __future__ import annotations
@@ -128,19 +129,19 @@ def line(name: str, traffic: str, measured: Measured) -> str:
 def measure(rounds: int, cores: int) -> None:
     """Print each speed as soon as it is known."""
     gemm_words = f"{GEMM_SIDE} x {GEMM_SIDE} PEs of wse3, tiles of {GEMM_TILE}, fp16"
-    routing_words = f"{ROUTING_SIDE} x {ROUTING_SIDE} PEs of wse2, every link in use"
+    routing_words = f"{ROUTING_SIDE} x {ROUTING_SIDE} PEs of wse2, all inner links full"
     wafer_words = f"{WAFER_WIDTH} x {WAFER_HEIGHT} PEs of wse2, {WAFER_WORDS} words"
     print(line("matrix product", gemm_words, best_of(gemm, rounds)), flush=True)
     print(line("routers alone", routing_words, best_of(routing, rounds)), flush=True)
     print(line("multicast", wafer_words, best_of(multicast, rounds)), flush=True)
     speed = sum(one.pe_cycles_per_second for one in on_all_cores(cores)) / 1e6
-    print(f"{cores} matrix products at once, a process a core: {speed:.1f} million PE-cycles/s")
+    print(f"{cores} matrix product(s) at once, each in a process: {speed:.1f} million PE-cycles/s")
 
 
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of each (default 3)")
+    parser.add_argument("--rounds", type=int, default=1, help="of each (default 1)")
     about = machine.describe()
     parser.add_argument("--cores", type=int, default=about["cores"], help="processes (default all)")
     arguments = parser.parse_args()
