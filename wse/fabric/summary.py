@@ -44,13 +44,16 @@ class Summary:
     def lines(self) -> list[str]:
         """For the screen."""
         x, y, port = self.busiest_link
+        link = (
+            f"PE ({x}, {y}) {port}: {self.busiest_link_wavelets:,} wavelets, in "
+            f"{self.busiest_link_share:.1%} of the cycles"
+        )
         return [
             f"{self.program} on {self.width} x {self.height} PEs of {self.machine}, simulated",
             f"  cycles        {self.cycles:,}",
             f"  utilisation   {self.utilisation:.1%} of the cycles, busiest PE {self.busiest_pe} "
             f"{self.busiest_pe_share:.1%} (work of main thread and vector unit, which overlap)",
-            f"  busiest link  PE ({x}, {y}) {port}: {self.busiest_link_wavelets:,} wavelets, in "
-            f"{self.busiest_link_share:.1%} of the cycles",
+            f"  busiest link  {link if self.link_wavelets else 'none, no wavelet left its PE'}",
             f"  speed         {self.pe_cycles_per_second / 1e6:,.2f} million PE-cycles a second, "
             "measured on this machine",
         ]

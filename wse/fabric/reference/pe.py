@@ -91,11 +91,11 @@ class ProcessingElement:
             self.storage.inputs[colour].leave()
         for colour, wavelet in self.sent:
             self.storage.outputs[colour].enter(wavelet)
-            self.has_until(wavelet.ready)
+            self.acts_until(wavelet.ready)
         self.taken.clear()
         self.sent.clear()
 
-    def has_until(self, cycle: int) -> None:
+    def acts_until(self, cycle: int) -> None:
         """The PE acts in this cycle, and what it does lasts until ``cycle``."""
         self.acted = True
         self.last_cycle = max(self.last_cycle, cycle)
@@ -149,7 +149,7 @@ class ProcessingElement:
     def step_vector_unit(self, cycle: int) -> None:
         """Move wavelets of the operations with streams."""
         for operation, wavelet in self.vector_unit.step(cycle):
-            self.has_until(cycle + 1)
+            self.acts_until(cycle + 1)
             self.taken |= operation.input_colours()
             if wavelet is not None:
                 self.sent += [(colour, wavelet) for colour in operation.output_colours()]
@@ -171,7 +171,7 @@ class ProcessingElement:
         """Let the main thread, busy for ``cycles`` from ``cycle``, go on after them."""
         self.due = cycle + cycles
         self.main_thread_cycles += cycles
-        self.has_until(self.due)
+        self.acts_until(self.due)
 
     def select_task(self, cycle: int) -> bool:
         """Begin the first task after the last one that can run; return whether there was one."""
@@ -215,7 +215,7 @@ class ProcessingElement:
         match Opcode(instruction[InstructionColumn.OPCODE]):
             case Opcode.END:
                 self.row = None
-                self.has_until(cycle)
+                self.acts_until(cycle)
                 return True
             case Opcode.VECTOR:
                 issued = self.issue(x, cycle)
