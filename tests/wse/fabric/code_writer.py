@@ -68,12 +68,14 @@ class CodeWriter:
         ways = ["thread", "synchronous", "local", "unblocked", "tasks"]
         way = self.random.choice(ways)
         if self.careful and self.random.random() < 0.95:
-            way = "thread" if len(chain) == 1 else "tasks"
+            way = "thread" if len(chain) == 1 or self.random.random() < 0.1 else "tasks"
         if way == "synchronous" or chain == [self._compute]:
             late.append(chain)
         elif way == "thread":
-            thread = self._thread()
-            early.append([partial(job, thread=thread) for job in chain])
+            # On threads of their own the jobs still share a queue, and wait for each other.
+            same = [self._thread()] * len(chain)
+            threads = same if self.random.random() < 0.7 else [self._thread() for _ in chain]
+            early.append([partial(job, thread=t) for job, t in zip(chain, threads, strict=True)])
         elif way == "tasks":
             early.append([self._one_after_the_other(chain)])
         else:

@@ -87,8 +87,8 @@ def random_flow(random: Random, program: Program, name: str, both: bool) -> Flow
     per_wavelet = 1 if dtype.size_bytes == 4 else random.choice([1, 2])
     source = random.randrange(program.width), random.randrange(program.height)
     nodes = _tree(random, program, source)
-    for node in nodes.values():
-        _add_switch(random, program, node, both)
+    for pe, node in nodes.items():
+        _add_switch(random, node, sides_inside(program, pe), both)
     second = random.choice(list(nodes)) if random.random() < 0.06 else None
     if second not in (None, source):
         receive, transmit = nodes[second].positions[0]
@@ -118,7 +118,15 @@ def _tree(random: Random, program: Program, source: Pe) -> dict[Pe, Node]:
     return nodes
 
 
-def _add_switch(random: Random, program: Program, node: Node, both: bool) -> None:
+def sides_inside(program: Program, pe: Pe) -> list[Direction]:
+    """The sides of a PE that lie within the mesh, and RAMP."""
+    x, y = pe
+    width, height = program.width, program.height
+    open_ = {WEST: x > 0, EAST: x < width - 1, NORTH: y > 0, SOUTH: y < height - 1, RAMP: True}
+    return [side for side, is_open in open_.items() if is_open]
+
+
+def _add_switch(random: Random, node: Node, inside: list[Direction], both: bool) -> None:
     first = node.receive, node.transmit
     node.positions = [first]
     if random.random() < 0.25:
@@ -130,7 +138,8 @@ def _add_switch(random: Random, program: Program, node: Node, both: bool) -> Non
     for _ in range(random.randrange(1, 4)):
         receive, transmit = first
         if changes_receive or both:
-            receive = random.choice([node.receive, node.receive, RAMP])
+            other = random.choice(inside)
+            receive = random.choice([node.receive, node.receive, RAMP, other])
         if not changes_receive or both:
             parts = [side for side in (*node.children, RAMP) if side in node.transmit]
             chosen = random.sample(parts, random.randrange(1, len(parts) + 1))
