@@ -46,6 +46,7 @@ from wse.fabric.tables import (
 THREADS = 9
 RAMP_PORT = 4
 SCRATCH_CELLS = 8
+LINE_BYTES = 64
 
 
 def build(program: Assembled, machine: Machine, limit: int, events: int) -> State:
@@ -60,7 +61,7 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
     cells, operands = _cells(program)
     nodes = np.full((2 * pes, len(Node)), -1, np.int32)
     nodes[:, Node.WAKE] = NEVER
-    return State(
+    state = State(
         numbers=_numbers(program, machine, limit, events, len(cells)),
         instructions=program.instructions,
         vectors=np.hstack([program.vectors, _colours_of_vectors(program), _paces(program)]),
@@ -70,7 +71,7 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
         codes=codes,
         pairs=pairs,
         queues=queues,
-        entries=_lines((len(queues), places), np.int64),
+        entries=np.zeros((len(queues), places), np.int64),
         routers=_routers(program),
         moves=np.empty(pes * 6 + len(queues), np.int64),
         pes=_pes(program, homes),
@@ -83,18 +84,28 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
         ring_filled=np.zeros(RING + 1, np.uint8),
         events=np.zeros((events, 4), np.int64),
     )
+    return _together(state)
 
 
 def _power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _lines(shape: tuple[int, int], dtype: type) -> NDArray:
-    """Zeros that begin at a multiple of 64 bytes."""
-    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    room = np.zeros(size + 64, np.uint8)
-    first = -room.ctypes.data % 64
-    return room[first : first + size].view(dtype).reshape(shape)
+def _together(state: State) -> State:
+    """The same tables in one block of memory, each from a multiple of 64 bytes on.
+
+    numpy asks for large pages for large blocks, without which a mesh of some thousand PEs waits
+    for page tables most of the time.
+    """
+    tables = {name: table for name, table in state._asdict().items() if name != "floats"}
+    firsts = np.cumsum([0] + [-(-table.nbytes // LINE_BYTES) for table in tables.values()])
+    block = np.zeros((int(firsts[-1]) + 1) * LINE_BYTES, np.uint8)
+    block = block[-block.ctypes.data % LINE_BYTES :]
+    for (name, table), first in zip(tables.items(), firsts * LINE_BYTES, strict=False):
+        moved = block[first : first + table.nbytes].view(table.dtype).reshape(table.shape)
+        moved[...] = table
+        tables[name] = moved
+    return State(**tables, floats=tables["integers"].view(np.float32))
 
 
 def _of_codes(program: Assembled, table: NDArray) -> NDArray:
@@ -114,12 +125,12 @@ def _queues(program: Assembled) -> tuple[Ints, Ints]:
         ],
         axis=-1,
     ).reshape(pes * colours, 3)
-    pairs = _lines((pes * colours, len(Pair)), np.int32)
+    pairs = np.zeros((pes * colours, len(Pair)), np.int32)
     pairs[:] = -1
     rows, kinds = np.nonzero(exist)
     pairs[rows, kinds] = np.arange(len(rows))
     pairs[:, Pair.ROUTE] = program.route_of.ravel()
-    queues = _lines((len(rows), QUEUE_COLUMNS), np.int32)
+    queues = np.zeros((len(rows), QUEUE_COLUMNS), np.int32)
     queues[:, Queue.LAST_PUSH] = NO_CYCLE
     queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(rows, max(colours, 1))
     routed = kinds == Pair.ROUTER
@@ -166,7 +177,7 @@ def _codes(program: Assembled) -> Ints:
 
 
 def _homes(program: Assembled, codes: Ints) -> Longs:
-    homes = _lines((program.width * program.height, HOME_COLUMNS), np.int64)
+    homes = np.zeros((program.width * program.height, HOME_COLUMNS), np.int64)
     homes[:, [Home.ACTIVATED, Home.BLOCKED]] = _of_codes(program, _flags(program))
     homes[:, Home.CODE] = program.code_of
     homes[:, Home.MEMORY] = program.memory_first[:-1]
@@ -190,7 +201,7 @@ def _flags(program: Assembled) -> Longs:
 
 
 def _ops(count: int) -> Ints:
-    ops = _lines((count, OP_COLUMNS), np.int32)
+    ops = np.zeros((count, OP_COLUMNS), np.int32)
     ops[:, Op.VECTOR] = -1
     return ops
 
@@ -222,7 +233,7 @@ def _paces(program: Assembled) -> Ints:
 
 
 def _pes(program: Assembled, homes: Longs) -> Ints:
-    pes = _lines((program.width * program.height, PE_COLUMNS), np.int32)
+    pes = np.zeros((program.width * program.height, PE_COLUMNS), np.int32)
     tasks = np.array([code.task_count for code in program.codes], np.int32)
     pes[:, Pe.LAST_TASK] = np.maximum(_of_codes(program, tasks) - 1, 0)
     threads = homes[:, Home.OPS_END] - homes[:, Home.OPS]
@@ -232,7 +243,7 @@ def _pes(program: Assembled, homes: Longs) -> Ints:
 
 
 def _routers(program: Assembled) -> Ints:
-    routers = _lines((program.width * program.height, ROUTER_COLUMNS), np.int32)
+    routers = np.zeros((program.width * program.height, ROUTER_COLUMNS), np.int32)
     routers[:, Router.SERVED : Router.LOADS] = max(len(program.colours), 1) - 1
     return routers
 
