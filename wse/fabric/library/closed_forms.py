@@ -17,9 +17,6 @@ MULTICAST_LAUNCH_CYCLES = 15
 MESH_GEMM_STEP_CYCLES = 23
 """Of the instructions of a step."""
 PIPELINED_SUMMA_STEP_CYCLES = 67
-STREAMING_OUTPUT_CYCLES = 60
-"""Of the instructions for an output of the weight-streaming layer."""
-STREAMING_BACKWARD_CYCLES = 50
 
 
 def cycles_per_wavelet(machine: Machine) -> float:
@@ -76,18 +73,3 @@ def pipelined_summa_step_cycles(machine: Machine, tile: int, fixed_cycles: int =
     """A step of the pipelined SUMMA with fp16 tiles: the product, two tiles received."""
     product = tile**2 * axpy_cycles(machine, tile)
     return product + tile**2 + PIPELINED_SUMMA_STEP_CYCLES + fixed_cycles
-
-
-def streaming_output_cycles(machine: Machine, features: int, tokens: int) -> float:
-    """An output of the weight-streaming layer, fp16: AXPYs, weights, the root's partial sums."""
-    axpys = features * axpy_cycles(machine, tokens)
-    return axpys + features + tokens + STREAMING_OUTPUT_CYCLES
-
-
-def streaming_backward_output_cycles(machine: Machine, features: int, tokens: int) -> float:
-    """An output of the backward pass, fp16: dot products, AXPYs, weights in, gradients out."""
-    axpys = features * axpy_cycles(machine, tokens)
-    dots = features * max(
-        machine.vector_row_cycles, 1000 * tokens / machine.reduction.width16_milli
-    )
-    return dots + axpys + 2 * features + tokens / 2 + STREAMING_BACKWARD_CYCLES

@@ -38,13 +38,16 @@ class MovingBroadcast:
             line.route(
                 self.ahead, line.backward | RAMP, line.forward | RAMP, [position], filter=ahead
             )
-            line.route(
-                self.back, line.forward | RAMP, line.backward | RAMP, [position], filter=back
-            )
+            self.route_back(line, position, back)
         line.route(self.ahead, RAMP, line.forward, [0])
         line.route(self.ahead, line.backward, RAMP, [self.last])
         line.route(self.back, RAMP, line.backward, [self.last])
         line.route(self.back, line.forward, RAMP, [0])
+
+    def route_back(self, line: Line, position: int, filter: Filter) -> None:
+        """The route of what runs back, at a position between first and last."""
+        receive, transmit = line.forward | RAMP, line.backward | RAMP
+        line.route(self.back, receive, transmit, [position], filter=filter)
 
     def role(self, position: int) -> str:
         """First, last, or between."""

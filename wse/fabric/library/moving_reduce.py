@@ -1,67 +1,86 @@
-"""A reduction along a line whose root moves: partial sums run to it from both ends.
+"""A reduction around a ring whose root moves: every PE is the root once.
 
-Neighbours use two colours in turn in each direction. Every position has its own colours to send
-on, so it can pass sums on for one root and be the next root itself.
+The sums of a step start at the PE whose turn to be root comes next, and run around the ring to
+the root. Turns go against the way of the words: then the root of a step is the last but one of
+the next step, so that PEs work in a pipeline, each a little later than the one before it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from wse.fabric.code import Code
-from wse.fabric.errors import ProgramError
 from wse.fabric.library.lines import Line
-from wse.fabric.operands import Colour, Destination, Integer, Register, Source
-from wse.fabric.tables import RAMP
+from wse.fabric.library.ring import Ring
+from wse.fabric.library.tile_product import join
+from wse.fabric.operands import Array, Destination, Register, Source, Stream
+from wse.fabric.tables import DType
 
 THREAD = 1
 
 
 class MovingReduce:
-    """Sums along a line towards a root that moves, from both sides; four colours."""
+    """Sums of ``dtype`` around a line's ring; ``turns[step]`` is the position of its root."""
 
-    def __init__(self, line: Line) -> None:
-        if line.length < 2:
-            raise ProgramError(f"partial sums along {line.axis} need 2 PEs, not {line.length}")
-        self.last = line.length - 1
-        self.ahead = line.colour("ahead even"), line.colour("ahead odd")
-        self.back = line.colour("back even"), line.colour("back odd")
-        for position in range(line.length):
-            mine, theirs = position % 2, 1 - position % 2
-            if position < self.last:
-                line.route(self.ahead[mine], RAMP, line.forward, [position])
-                line.route(self.back[theirs], line.forward, RAMP, [position])
-            if position > 0:
-                line.route(self.back[mine], RAMP, line.backward, [position])
-                line.route(self.ahead[theirs], line.backward, RAMP, [position])
+    def __init__(self, line: Line, dtype: DType) -> None:
+        self.ring, self.dtype = Ring(line, "sums"), dtype
+        self.turns = self.ring.order[::-1]
 
-    def role(self, position: int) -> tuple[str, int]:
-        """First, last or between, and the parity of a position."""
-        return {0: "first", self.last: "last"}.get(position, "between"), position % 2
+    def role(self, position: int) -> tuple[int, int]:
+        """The colours of a position."""
+        return self.ring.role(position)
 
-    def pass_on(
-        self, code: Code, role: tuple[str, int], root: Integer, position: Register, own: Source
+    def turn(self, code: Code) -> Register:
+        """How many steps are left until it is the own turn, before the first step."""
+        return code.register("until turn", values=np.argsort(self.turns))
+
+    def next(self, code: Code, turn: Register) -> None:
+        """One step less to the own turn."""
+        code.set(turn, turn - 1)
+        code.set(turn, turn % len(self.turns))
+
+    def add(
+        self, code: Code, role: tuple[int, int], turn: Register, own: Source, total: Destination
     ) -> None:
-        """Send ``own``, plus what comes from outside, towards ``root``; nothing at the root."""
-        end, mine = role
-        if end != "last":
-            with code.when(position < root):
-                _relay(code, self.ahead, mine, own, starts=end == "first")
-        if end != "first":
-            with code.when(position > root):
-                _relay(code, self.back, mine, own, starts=end == "last")
+        """Add ``own`` to the sums that pass; at the root, into ``total``.
 
-    def collect(self, code: Code, role: tuple[str, int], own: Source, total: Destination) -> None:
-        """At the root: ``own`` and what comes from both sides, in ``total``."""
-        end, mine = role
-        if end != "first":
-            code.add(total, self.ahead[1 - mine], own)
-        if end != "last":
-            code.add(total, self.back[1 - mine], own if end == "first" else total)
+        A micro-thread does it, so ``own`` must stay until the next step, or :meth:`wait`.
+        """
+        for come, to in self._ways(code, role, turn, total):
+            if come is None:
+                code.move(to, own, thread=THREAD)
+            else:
+                code.add(to, come, own, thread=THREAD)
 
+    def add_product(
+        self,
+        code: Code,
+        role: tuple[int, int],
+        turn: Register,
+        factors: tuple[Source, Source],
+        total: Destination,
+    ) -> None:
+        """Add a product to the sums as they pass; at the root, into ``total``."""
+        for come, to in self._ways(code, role, turn, total):
+            if come is None:
+                code.multiply(to, *factors)
+            else:
+                code.multiply_add(to, come, *factors)
 
-def _relay(
-    code: Code, colours: tuple[Colour, Colour], mine: int, own: Source, starts: bool
-) -> None:
-    if starts:
-        code.move(colours[mine], own, thread=THREAD)
-    else:
-        code.add(colours[mine], colours[1 - mine], own, thread=THREAD)
+    def wait(self, code: Code, role: tuple[int, int], array: Array) -> None:
+        """Until the last sum is complete or on its way; ``array`` is any."""
+        join(code, THREAD, array, self.ring.colours(role)[1])
+
+    def _ways(
+        self, code: Code, role: tuple[int, int], turn: Register, total: Destination
+    ) -> Iterator[tuple[Stream | None, Destination]]:
+        """Whence sums come and where they go: between, where they start, and at the root."""
+        sends, receives = (colour.stream(self.dtype) for colour in self.ring.colours(role))
+        with code.when(turn > 1):
+            yield receives, sends
+        with code.when(turn.equals(1)):
+            yield None, sends
+        with code.when(turn.equals(0)):
+            yield receives, total

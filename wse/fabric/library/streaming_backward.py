@@ -1,17 +1,15 @@
 """Backward pass of the weight-streaming layer ``y = x W``: gradients of weights leave the wafer.
 
 The weights pass once more, as in :mod:`wse.fabric.library.streaming_layer`. The gradients of the
-outputs stay where the outputs are; column after column multicasts its own along the rows. For each
-output a PE
+outputs stay where the outputs are; column after column multicasts its own along the rows. A PE
 
-- adds an AXPY over its tokens for each weight: the gradient of its inputs, which stays, and
-- takes the dot product of its input features with the output's gradient: its share of the
-  gradients of the weights, which a chain up the column sums on its way to the edge, a wavelet
-  for each weight.
+- adds an AXPY over its tokens for each weight: the gradient of its inputs, which stays, in fp32;
+- adds, for each of its input features and tokens, an AXPY over the outputs of some columns: its
+  share of the gradients of the weights, in fp32, which a chain up the column sums on its way to
+  the edge, a wavelet for each weight. Dot products over the tokens would go at the slower rate of
+  reductions.
 
-Cycles of an output in the steady state: the dot products, ``features`` times tokens at the rate of
-reductions, which is the largest part; the AXPYs; a cycle for each weight and each gradient; half
-the tokens for the multicast; and some 50 of the instructions (WSE-3).
+The blocks of as many columns come in while those before them are at work.
 """
 
 from __future__ import annotations
@@ -23,14 +21,40 @@ from wse.fabric.library.chains import Chain, Place
 from wse.fabric.library.experiment import Answer, Experiment, small_integers
 from wse.fabric.library.lines import Line, codes_by_role
 from wse.fabric.library.moving_broadcast import Incoming, MovingBroadcast
-from wse.fabric.library.streaming_layer import BELOW_EDGE, FEATURES, placed, stream_order
+from wse.fabric.library.streaming_layer import (
+    BELOW_EDGE,
+    FEATURES,
+    columns_together,
+    placed,
+    stream_order,
+)
+from wse.fabric.library.tile_product import join
 from wse.fabric.library.weight_stream import Weights, WeightStream
-from wse.fabric.operands import Array, MemoryVector
-from wse.fabric.program import Program
-from wse.fabric.tables import F16, DType
+from wse.fabric.operands import Array, Colour, MemoryVector, Register
+from wse.fabric.program import Filter, Program
+from wse.fabric.tables import F16, F32, RAMP, DType
 
 GRADIENT_THREAD = 1
 INCOMING_THREAD = 2
+
+
+class TakingTurns(MovingBroadcast):
+    """A broadcast of roots that are not in step: words of two of them may run back at once.
+
+    A switch keeps those of the later root out until a control wavelet has followed the own ones.
+    """
+
+    def route_back(self, line: Line, position: int, filter: Filter) -> None:
+        """First from the own PE, then from those behind."""
+        transmit = line.backward | RAMP
+        positions = [(RAMP, transmit), (line.forward, transmit)]
+        x, y = (position, line.across) if line.axis == "x" else (line.across, position)
+        line.program.switch(self.back, positions, x, y, filter=filter)
+
+    def end_turn(self, code: Code, role: str) -> None:
+        """Let pass what comes from behind, once the own words are sent."""
+        if role == "between":
+            code.send_control(self.back)
 
 
 def streaming_backward(
@@ -42,11 +66,12 @@ def streaming_backward(
     """
     program = Program(width, height)
     hidden, size = width * features, features * tokens
+    columns = columns_together(width, features)
     stream = WeightStream(Line(program, "y"))
     colours = program.colour("gradients even"), program.colour("gradients odd")
     leaving = Chain(Line(program, "y"), range(height), colours)
     words = -(-size // (4 // dtype.size_bytes))
-    broadcast = MovingBroadcast(Line(program, "x", BELOW_EDGE), "dy", words)
+    broadcast = TakingTurns(Line(program, "x", BELOW_EDGE), "dy", words)
     x = small_integers((hidden, (height - 1) * tokens), dtype)
     dy = small_integers(x.shape, dtype, seed=1)
     w = small_integers((hidden, hidden), dtype, seed=2)
@@ -54,13 +79,25 @@ def streaming_backward(
     _edge(edge, stream, leaving, edge.array("w", features * hidden, dtype, stream_order(w, width)))
     inside = partial(_below_edge, leaving)
     for code, role, place in codes_by_role(program, broadcast.role, inside):
-        activations = code.array("x", size, dtype, placed(x, width, tokens))
-        weights = Weights.of(code, stream, features, hidden, dtype)
-        incoming = Incoming.of(
-            code, broadcast, role, placed(dy, width, tokens), dtype, 2, INCOMING_THREAD
+        layer = _Layer(
+            code,
+            Weights.of(code, stream, columns * features**2, width // columns, dtype),
+            Incoming.of(
+                code,
+                broadcast,
+                role,
+                placed(dy, width, tokens),
+                dtype,
+                2 * columns,
+                INCOMING_THREAD,
+            ),
+            code.array("x", size, dtype, placed(x, width, tokens)),
+            tokens,
+            columns,
+            broadcast,
         )
         with code.main():
-            _backward(code, weights, incoming, activations, leaving, place, tokens, width)
+            layer.run(width // columns, leaving, place)
     dx = w.astype(float) @ dy.astype(float)
     dw = x.astype(float) @ dy.T.astype(float)
     return Experiment(
@@ -78,67 +115,109 @@ def _below_edge(leaving: Chain, y: int) -> Place | None:
 
 def _edge(code: Code, stream: WeightStream, leaving: Chain, w: Array) -> None:
     """All weights in, all their gradients out."""
-    dw = code.array("dw", w.length, w.dtype)
+    dw = code.array("dw", w.length, F32)
     with code.main():
         stream.send(code, w)
-        code.move(dw, leaving.colours[1].stream(per_wavelet=1))
+        code.move(dw, leaving.colours[1])
 
 
-def _backward(
-    code: Code,
-    weights: Weights,
-    incoming: Incoming,
-    x: Array,
-    leaving: Chain,
-    place: Place,
-    tokens: int,
-    width: int,
-) -> None:
-    """All outputs; the gradients of one column's come in while those of the last are at work."""
-    dx = code.array("dx", x.length, x.dtype)
-    shares = code.array("dw", 2 * weights.features, x.dtype)
-    dy_start, share_start = code.register("output start"), code.register("share start")
-    weights.order()
-    with code.loop(width + 1) as column:
-        incoming.wait()
-        with code.when(column < width):
-            incoming.order(column)
-        with code.when(column > 0), code.loop(weights.features) as feature:
-            weights.take()
-            code.set(dy_start, feature * tokens)
-            code.set(dy_start, dy_start + incoming.start)
-            dy = incoming.blocks.at(dy_start, tokens)
-            _input_gradient(code, dx, weights, dy, tokens)
-            code.set(share_start, weights.number % 2)
-            code.set(share_start, share_start * weights.features)
-            share = shares.at(share_start, weights.features)
-            _weight_gradient(code, share, x, dy, tokens)
-            _leave(code, leaving, place, share)
+class _Layer:
+    """What a PE below the edge does, on groups of ``columns`` columns' outputs."""
+
+    def __init__(
+        self,
+        code: Code,
+        weights: Weights,
+        incoming: Incoming,
+        x: Array,
+        tokens: int,
+        columns: int,
+        broadcast: TakingTurns,
+    ) -> None:
+        self.code, self.weights, self.incoming = code, weights, incoming
+        self.broadcast = broadcast
+        self.x, self.tokens, self.columns = x, tokens, columns
+        self.features = x.length // tokens
+        self.dx = code.array("dx", x.length, F32)
+        self.shares = code.array("dw", 2 * weights.size, F32)
+        self.share_start = code.register("share start")
+        self.weight, self.dy = code.register("weight"), code.register("dy of column")
+        self.group_start = code.register("dy of group")
+
+    def run(self, groups: int, leaving: Chain, place: Place) -> None:
+        """All groups, each one step after its gradients have begun to come in."""
+        code, incoming = self.code, self.incoming
+        column = code.register("column")
+        self.weights.order()
+        with code.loop(groups + 1) as group:
+            with code.when(group > 0):
+                self._begin(group)
+            with code.loop(self.columns):
+                join(code, INCOMING_THREAD, incoming.blocks, _received(incoming))
+                with code.when(group < groups):
+                    incoming.order(column)
+                    with code.when(incoming.position.equals(column)):
+                        self._place_own(column)
+                with code.when(group > 0):
+                    self._input_gradient()
+                with code.when(incoming.position.equals(column)):
+                    self.broadcast.end_turn(code, incoming.role)
+                code.set(column, column + 1)
+            with code.when(group > 0):
+                self._weight_gradient(leaving, place)
+
+    def _begin(self, group: Register) -> None:
+        """The group's weights are here, and its gradients follow the own ones and each other."""
+        code, size = self.code, self.x.length
+        self.weights.take()
+        code.set(self.weight, self.weights.start)
+        code.set(self.group_start, group + 1)
+        code.set(self.group_start, self.group_start % 2)
+        code.set(self.group_start, self.group_start * (self.columns * size))
+        code.set(self.group_start, self.group_start + size)
+        code.set(self.dy, self.group_start)
+
+    def _place_own(self, column: Register) -> None:
+        """Copy the own gradients to where those of ``column`` are expected."""
+        code, size, slot = self.code, self.x.length, self.incoming.coming
+        code.set(slot, column % self.incoming.buffers)
+        code.set(slot, slot * size)
+        code.set(slot, slot + size)
+        code.move(self.incoming.blocks.at(slot, size), self.incoming.blocks[:size])
+
+    def _input_gradient(self) -> None:
+        """Every feature's ``dx`` += the column's weights times ``dy``."""
+        code, tokens, features = self.code, self.tokens, self.features
+        target = self.dx.at(0, tokens, row=tokens)
+        dy = self.incoming.blocks.at(self.dy, tokens, plane=tokens)
+        factors = self.weights.buffer.at(self.weight, row=1, plane=features)
+        code.multiply_add(target, target, dy, factors, rows=(features, features))
+        code.set(self.weight, self.weight + features**2)
+        code.set(self.dy, self.dy + self.x.length)
+
+    def _weight_gradient(self, leaving: Chain, place: Place) -> None:
+        """The group's share, and off with it."""
+        code, tokens, features, size = self.code, self.tokens, self.features, self.weights.size
+        code.set(self.share_start, self.weights.number % 2)
+        code.set(self.share_start, self.share_start * size)
+        share = self.shares.at(self.share_start, size)
+        code.move(share, 0.0)
+        outputs = self.columns * features
+        total = self.shares.at(self.share_start, outputs, stride=features, row=1)
+        dy = self.incoming.blocks.at(self.group_start, outputs, stride=tokens, plane=1)
+        x = self.x.at(0, row=tokens, plane=1)
+        code.multiply_add(total, total, dy, x, rows=(tokens, features))
+        _leave(code, leaving, place, share)
 
 
-def _input_gradient(code: Code, dx: Array, weights: Weights, dy: MemoryVector, tokens: int) -> None:
-    """Every feature's ``dx`` += its weight times ``dy``."""
-    target = dx.at(0, tokens, row=tokens)
-    factors = weights.buffer.at(weights.start, row=1)
-    code.multiply_add(target, target, dy, factors, rows=weights.features)
-
-
-def _weight_gradient(
-    code: Code, share: MemoryVector, x: Array, dy: MemoryVector, tokens: int
-) -> None:
-    """Every feature's share: the sum over tokens of its ``x`` times ``dy``."""
-    features = x.length // tokens
-    code.move(share, 0.0)
-    assert share.start_register is not None
-    total = share.array.at(share.start_register, tokens, stride=0, row=1)
-    code.multiply_add(total, total, x.at(0, tokens, row=tokens), dy, rows=features)
+def _received(incoming: Incoming) -> Colour:
+    return incoming.broadcast.received(incoming.role)
 
 
 def _leave(code: Code, leaving: Chain, place: Place, share: MemoryVector) -> None:
     """Add ``share`` to what comes from below, and send it up, on a micro-thread."""
     mine = int(place in (Place.ODD, Place.ODD_TAIL))
-    up, below = (leaving.colours[number].stream(per_wavelet=1) for number in (mine, 1 - mine))
     if place in (Place.ODD, Place.EVEN):
-        code.add(up, below, share, thread=GRADIENT_THREAD)
+        code.add(leaving.colours[mine], leaving.colours[1 - mine], share, thread=GRADIENT_THREAD)
     else:
-        code.move(up, share, thread=GRADIENT_THREAD)
+        code.move(leaving.colours[mine], share, thread=GRADIENT_THREAD)

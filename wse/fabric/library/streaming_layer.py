@@ -2,32 +2,37 @@
 
 ``y = x W``: the PE in column c holds ``features`` input features (part c of x) of ``tokens``
 tokens, and as many output features. The top row stands for the wafer's edge, where the weights
-enter. A PE adds an AXPY over its tokens for each weight. The partial sums of an output run along
-the row from both ends, two tokens in a wavelet, every PE adding its own, to the column that keeps
-this output; micro-thread 1 passes them on while the AXPYs of the next output run.
+enter. A PE adds an AXPY over its tokens for each weight, into sums of fp32. The partial sums of a
+column's outputs run around a ring of the row's PEs, two tokens in a wavelet, every PE adding its
+own, to the one that keeps them; micro-thread 1 passes them on while the next column's AXPYs
+run. A PE with one feature has nothing to sum up itself: it multiplies and adds as the sums pass.
 
-Cycles of an output in the steady state: ``features`` times the larger of the least row and
-tokens / rate; a cycle for each weight; a cycle for each wavelet of partial sums that the root of
-the output takes from its two sides, ``tokens`` in all; and some 60 of the instructions (WSE-3). A
-PE that only passes sums on has half as many wavelets, but waits for the root.
+Cycles of a column's outputs on a PE: for each output ``features`` times the larger of the least
+row and tokens / rate, a cycle for each weight and each wavelet of partial sums; and a constant of
+the instructions.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.code import Code
 from wse.fabric.library.experiment import Answer, Experiment, small_integers
-from wse.fabric.library.lines import Line, Role, codes_by_role
+from wse.fabric.library.lines import Line, codes_by_role
 from wse.fabric.library.moving_reduce import MovingReduce
 from wse.fabric.library.weight_stream import Weights, WeightStream
-from wse.fabric.operands import Array, MemoryVector
+from wse.fabric.operands import Array, Expression, Register
 from wse.fabric.program import Program
-from wse.fabric.tables import F16, DType
+from wse.fabric.tables import F16, F32, Arithmetic, DType
 
 FEATURES = 4
 """Of a PE, by default."""
+OUTPUTS_TOGETHER = 12
+"""Whose weights are taken at once, at least: the rate of a multiply-add of fp32 sums on WSE-2
+times its least row."""
 BELOW_EDGE = slice(1, None)
 
 
@@ -36,59 +41,85 @@ def streaming_layer(
 ) -> Experiment:
     """``width`` x ``height - 1`` PEs with ``features`` of ``tokens`` each: array ``y``."""
     program = Program(width, height)
-    stream, sums = WeightStream(Line(program, "y")), MovingReduce(Line(program, "x", BELOW_EDGE))
-    hidden = width * features
+    stream = WeightStream(Line(program, "y"))
+    sums = MovingReduce(Line(program, "x", BELOW_EDGE), dtype)
+    hidden, columns = width * features, columns_together(width, features)
     x = small_integers((hidden, (height - 1) * tokens), dtype)
     w = small_integers((hidden, hidden), dtype, seed=1)
     edge = program.code("edge", y=0)
     with edge.main():
-        stream.send(edge, edge.array("w", features * hidden, dtype, stream_order(w, width)))
+        ordered = stream_order(w, width, sums.turns)
+        stream.send(edge, edge.array("w", features * hidden, dtype, ordered))
     for code, role, _ in codes_by_role(program, sums.role, below_edge):
         activations = code.array("x", features * tokens, dtype, placed(x, width, tokens))
-        weights = Weights.of(code, stream, features, hidden, dtype)
+        weights = Weights.of(code, stream, columns * features**2, width // columns, dtype)
+        layer = _Layer(code, role, sums, weights, activations, tokens, features)
         with code.main():
-            _forward(code, role, sums, weights, activations, tokens, width)
+            layer.run(width, columns)
     y = w.T.astype(float) @ x.astype(float)
     return Experiment(program, (Answer("y", placed(y, width, tokens)[1:], y=BELOW_EDGE),))
 
 
-def _forward(
-    code: Code,
-    role: Role,
-    sums: MovingReduce,
-    weights: Weights,
-    activations: Array,
-    tokens: int,
-    width: int,
-) -> None:
-    """All outputs, column by column."""
-    y = code.array("y", activations.length, activations.dtype)
-    partial = code.array("partial sums", 2 * tokens, activations.dtype)
-    position = code.register("position", values=np.arange(width))
-    start, target = code.register("partial start"), code.register("target")
-    weights.order()
-    with code.loop(width) as column, code.loop(weights.features) as feature:
-        weights.take()
-        code.set(start, weights.number % 2)
-        code.set(start, start * tokens)
-        own = partial.at(start, tokens)
-        _weigh(code, own, activations, weights, tokens)
-        sums.pass_on(code, role, column, position, own)
-        with code.when(position.equals(column)):
-            code.set(target, feature * tokens)
-            sums.collect(code, role, own, y.at(target, tokens))
+class _Layer:
+    """What a PE below the edge does."""
+
+    def __init__(
+        self,
+        code: Code,
+        role: tuple[int, int],
+        sums: MovingReduce,
+        weights: Weights,
+        x: Array,
+        tokens: int,
+        features: int,
+    ) -> None:
+        self.code, self.role, self.sums, self.weights = code, role, sums, weights
+        self.x, self.tokens, self.features = x, tokens, features
+        self.y = code.array("y", x.length, x.dtype)
+        self.turn, self.weight = sums.turn(code), code.register("weight")
+
+    def run(self, width: int, columns: int) -> None:
+        """All columns' outputs; the weights of ``columns`` of them are taken at once."""
+        code, size = self.code, self.x.length
+        partial = code.array("partial sums", 2 * size, F32) if self.features > 1 else None
+        self.weights.order()
+        with code.loop(width // columns):
+            self.weights.take()
+            code.set(self.weight, self.weights.start)
+            with code.loop(columns):
+                if partial is None:
+                    factors = self.x.whole(), self.weights.buffer.at(self.weight)
+                    self.sums.add_product(code, self.role, self.turn, factors, self.y)
+                else:
+                    self._sum_and_add(partial)
+                code.set(self.weight, self.weight + self.features**2)
+                self.sums.next(code, self.turn)
+        if partial is not None:
+            self.sums.wait(code, self.role, self.y)
+
+    def _sum_and_add(self, partial: Array) -> None:
+        """Sum up the own features in one half of ``partial``; the other may still be needed."""
+        code, size = self.code, self.x.length
+        start = code.register("partial start")
+        self._weigh(partial, start)
+        self.sums.add(code, self.role, self.turn, partial.at(start, size), self.y)
+        code.set(start, Expression(Arithmetic.SUBTRACT, size, start))
+
+    def _weigh(self, partial: Array, start: Register) -> None:
+        """The outputs' sums: every feature's tokens times its weight, the first one's set."""
+        tokens, features, factors = self.tokens, self.features, self.weights.buffer
+        sums = partial.at(start, tokens, row=tokens)
+        first = factors.at(self.weight, row=features)
+        self.code.multiply_add(sums, 0.0, self.x[:tokens], first, rows=features)
+        others = self.x.at(tokens, tokens, plane=tokens)
+        weights = factors.at(self.weight + 1, row=features, plane=1)
+        self.code.multiply_add(sums, sums, others, weights, rows=(features - 1, features))
 
 
-def _weigh(
-    code: Code, own: MemoryVector, activations: Array, weights: Weights, tokens: int
-) -> None:
-    """``own`` = the sum of the features' tokens, each feature times its weight."""
-    first = weights.buffer.at(weights.start)
-    code.multiply(own, activations[:tokens], first)
-    if weights.features > 1:
-        others = activations.at(tokens, tokens, row=tokens)
-        factors = weights.buffer.at(weights.start + 1, row=1)
-        code.multiply_add(own, own, others, factors, rows=weights.features - 1)
+def columns_together(width: int, features: int) -> int:
+    """The fewest columns, an equal share of all, with outputs enough to work on together."""
+    found = (n for n in range(1, width) if width % n == 0 and n * features >= OUTPUTS_TOGETHER)
+    return next(found, width)
 
 
 def below_edge(y: int) -> str | None:
@@ -96,10 +127,14 @@ def below_edge(y: int) -> str | None:
     return "inside" if y else None
 
 
-def stream_order(w: NDArray, width: int) -> NDArray:
-    """Weights [in, out] as each column of PEs receives them: output after output, [width, N]."""
-    inputs, outputs = w.shape
-    return w.reshape(width, inputs // width, outputs).transpose(0, 2, 1).reshape(width, -1)
+def stream_order(w: NDArray, width: int, columns: Sequence[int] | None = None) -> NDArray:
+    """Weights [in, out] as each column of PEs receives them: output after output, [width, N].
+
+    ``columns`` is the order of the columns that keep the outputs; by default from the west.
+    """
+    order = list(range(width) if columns is None else columns)
+    blocks = w.reshape(width, w.shape[0] // width, width, -1)[:, :, order]
+    return blocks.transpose(0, 2, 3, 1).reshape(width, -1)
 
 
 def placed(matrix: NDArray, width: int, tokens: int) -> NDArray:

@@ -1,8 +1,8 @@
 """Weights that stream past activations: from the edge down every column, output after output.
 
 The first position of a column stands for the wafer's edge and holds what enters there. A weight
-is a wavelet. Every other PE takes the weights of its column, ``features`` for each output, into
-one of two buffers, on micro-thread 0, while it works with the other.
+is a wavelet. Every other PE takes the weights of its column, block after block, into one of two
+buffers, on micro-thread 0, while it works with the other.
 """
 
 from __future__ import annotations
@@ -38,41 +38,39 @@ class WeightStream:
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of the present output, ``features`` elements of ``buffer`` from ``start``.
+    """The present block of weights, ``size`` elements of ``buffer`` from ``start``.
 
-    ``number`` counts the outputs.
+    ``number`` counts the ``blocks``.
     """
 
     code: Code
     stream: WeightStream
-    features: int
-    outputs: int
+    size: int
+    blocks: int
     buffer: Array
     number: Register
     start: Register
 
     @classmethod
-    def of(
-        cls, code: Code, stream: WeightStream, features: int, outputs: int, dtype: DType
-    ) -> Weights:
+    def of(cls, code: Code, stream: WeightStream, size: int, blocks: int, dtype: DType) -> Weights:
         """The buffers and registers, in ``code``."""
-        buffer = code.array("weights", 2 * features, dtype)
-        number, start = code.register("output"), code.register("weights start")
-        return cls(code, stream, features, outputs, buffer, number, start)
+        buffer = code.array("weights", 2 * size, dtype)
+        number, start = code.register("block"), code.register("weights start")
+        return cls(code, stream, size, blocks, buffer, number, start)
 
     def order(self, start: Integer = 0) -> None:
         """Let the next weights come."""
-        target = self.buffer.at(start, self.features)
+        target = self.buffer.at(start, self.size)
         self.code.move(target, self.stream.colour.stream(per_wavelet=1), thread=THREAD)
 
     def take(self) -> None:
-        """Wait for the weights of the next output, and order those of the one after it."""
+        """Wait for the next block, and order the one after it."""
         code = self.code
         join(code, THREAD, self.buffer, self.stream.colour)
         code.set(self.number, self.number + 1)
         other = code.register("weights after")
         code.set(other, self.number % 2)
-        code.set(other, other * self.features)
-        with code.when(self.number < self.outputs):
+        code.set(other, other * self.size)
+        with code.when(self.number < self.blocks):
             self.order(other)
-        code.set(self.start, Expression(Arithmetic.SUBTRACT, self.features, other))
+        code.set(self.start, Expression(Arithmetic.SUBTRACT, self.size, other))

@@ -12,8 +12,6 @@ from wse.fabric.library.broadcast import broadcast
 from wse.fabric.library.experiment import Experiment
 from wse.fabric.library.mesh_gemm import mesh_gemm
 from wse.fabric.library.reduce import chain_reduce, two_phase_reduce
-from wse.fabric.library.streaming_backward import streaming_backward
-from wse.fabric.library.streaming_layer import streaming_layer
 from wse.fabric.library.summa import pipelined_summa
 from wse.fabric.run import run
 
@@ -53,21 +51,4 @@ def test_steps_of_products(tile: int) -> None:
         )
         assert step(pipelined_summa, machine) == pytest.approx(
             closed_forms.pipelined_summa_step_cycles(machine, tile), rel=NEAR
-        )
-
-
-@pytest.mark.parametrize(("tokens", "features"), [(16, 4), (64, 4), (128, 8), (32, 16), (250, 3)])
-def test_outputs_of_the_weight_streaming_layer(tokens: int, features: int) -> None:
-    def output(layer: Callable[..., Experiment], machine: Machine) -> float:
-        narrow, wide = (
-            cycles(layer(width, 3, tokens, features=features), machine) for width in (4, 8)
-        )
-        return (wide - narrow) / (4 * features)
-
-    for machine in (WSE2, WSE3):
-        assert output(streaming_layer, machine) == pytest.approx(
-            closed_forms.streaming_output_cycles(machine, features, tokens), rel=NEAR
-        )
-        assert output(streaming_backward, machine) == pytest.approx(
-            closed_forms.streaming_backward_output_cycles(machine, features, tokens), rel=NEAR
         )
