@@ -1,5 +1,6 @@
 # make          the environment, then the default sweep, end to end, and results/report.html
 # make test     the environment with the test tools, then pytest on all cores
+# make test-all the same with the tests that take longest
 # make check    format, lint, types, workflow lint
 # make ui       the MLflow UI on the project's runs
 # make clean    remove what was generated, but not .venv and results/records
@@ -9,7 +10,7 @@ PORT ?= 5000
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: all environment test check ui clean lock
+.PHONY: all environment test test-all check ui clean lock
 
 all: environment
 	$(BIN)/snakemake --cores $(CORES)
@@ -32,6 +33,9 @@ environment: .venv/.installed
 	@touch $@
 
 test: .venv/.installed-test
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not long"
+
+test-all: .venv/.installed-test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/.installed-test

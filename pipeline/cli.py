@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pipeline.background import in_background
 from pipeline.config import CONF_DIR, resolve
 from pipeline.errors import ConfigError, Interrupted
 from pipeline.explain import explained
@@ -39,6 +40,7 @@ SWEEP_VARIABLE = "ONEWAFER_SWEEP"
 MEMORY_VARIABLE = "ONEWAFER_MEMORY"
 
 StageFunction = Callable[[Job[Any]], Any]
+Afterwards = Callable[[Job[Any], Any], None]
 
 
 def stage_main(
@@ -46,23 +48,32 @@ def stage_main(
     run: StageFunction,
     before: Callable[[Config], None] | None = None,
     together: Together | None = None,
+    afterwards: Afterwards | None = None,
 ) -> None:
     """Run a stage from the command line and exit; errors of the user become one line.
 
     ``before`` makes what a stage started by hand needs; snakemake makes it itself. ``together``
     is given the results folder and what ``run`` returned of every run of a multirun that ended
-    well, as JSON keeps it.
+    well, as JSON keeps it. ``afterwards`` is given the job and what ``run`` returned; of a single
+    run started by hand, which shows its answer, it goes on in the background.
     """
     try:
         if any(argument.split("=")[0] == "--frozen" for argument in sys.argv[1:]):
-            _run_frozen(stage, run)
+            _run_frozen(stage, run, afterwards)
         else:
             with gathering(together) as gathered:
-                _run_hydra(stage, run, before, gathered)
+                _run_hydra(stage, run, before, gathered, afterwards)
     except (OnewaferError, OSError, KeyboardInterrupt) as error:
-        _tell(stage, "stopped" if isinstance(error, KeyboardInterrupt) else describe(error))
-        code = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-        raise SystemExit(code) from None
+        raise SystemExit(_told(stage, error)) from None
+
+
+def _told(stage: str, error: BaseException) -> int:
+    """Say what went wrong in one line; return the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        _tell(stage, "stopped")
+        return 130
+    _tell(stage, describe(error))
+    return getattr(error, "exit_code", 1)
 
 
 def _tell(stage: str, message: str) -> None:
@@ -87,7 +98,7 @@ def describe(error: BaseException) -> str:
     return f"{where}: {reason}; mend that, or choose another folder for the results"
 
 
-def _run_frozen(stage: str, run: StageFunction) -> None:
+def _run_frozen(stage: str, run: StageFunction, afterwards: Afterwards | None) -> None:
     parser = argparse.ArgumentParser(prog=f"python -m pipeline.{stage}")
     parser.add_argument("--frozen", type=Path, required=True, help="the frozen slice to run")
     arguments = parser.parse_args()
@@ -95,7 +106,9 @@ def _run_frozen(stage: str, run: StageFunction) -> None:
     memory = os.environ.get(MEMORY_VARIABLE)
     if memory and stage == "train":
         job.config.device.memory = memory
-    run(job)
+    made = run(job)
+    if afterwards is not None:
+        afterwards(job, made)
 
 
 def _run_hydra(
@@ -103,6 +116,7 @@ def _run_hydra(
     run: StageFunction,
     before: Callable[[Config], None] | None,
     gathered: Gathering,
+    afterwards: Afterwards | None,
 ) -> None:
     # Hydra would print an error over several lines; with this it leaves the wording to us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -111,7 +125,10 @@ def _run_hydra(
         if before is not None:
             before(config)
         job = job_by_hand(config, stage)
-        gathered.keep(job.results, run(job))
+        made = run(job)
+        gathered.keep(job.results, made)
+        if afterwards is not None:
+            _follow(job, made, afterwards)
 
     errors: list[Exception] = []
 
@@ -134,6 +151,23 @@ def _run_hydra(
         application()
     for error in errors:
         raise error
+
+
+def _follow(job: Job[Any], made: Any, afterwards: Afterwards) -> None:
+    """Do what comes after the answer: at once in a multirun, else in the background."""
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        afterwards(job, made)
+        return
+
+    def work() -> int:
+        try:
+            afterwards(job, made)
+        except (OnewaferError, OSError) as error:
+            return _told(job.stage, error)
+        return 0
+
+    log = job.run_directory / "logs" / f"{job.stage}_afterwards.log"
+    in_background(work, log)
 
 
 def _one_of_many(stage: str, name: str, error: OnewaferError | OSError) -> BaseException:

@@ -3,7 +3,8 @@
     python -m pipeline.partition model=gptneox_20b wafer=wse2
 
 writes ``results/RUN/partition.json`` and shows it on one screen; beside it the step as a trace
-(``plan_trace.json``, for https://ui.perfetto.dev), its floorplan and its roofline. With
+(``plan_trace.json``, for https://ui.perfetto.dev). Its floorplan, its roofline and its run in
+MLflow follow in the background, some seconds later, and are waited for with ``--frozen``. With
 ``--multirun`` over models and wafers, all plans end up in one table and in ``results/plans.csv``.
 Every number is simulated; the model behind them is explained in ``docs/wafer_model.md``.
 """
@@ -22,7 +23,7 @@ from pipeline.files import write_json
 from pipeline.gpu_clusters import equal_gpus
 from pipeline.job import Job
 from pipeline.reporting.plan_comparison import compare_plans
-from pipeline.reporting.plan_files import write_plan_files
+from pipeline.reporting.plan_files import draw_pictures, write_trace
 from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import ModelConfig, PartitionConfig, PartitionSlice
 from wse.cost import Prices
@@ -32,17 +33,26 @@ from wse.plan import Request, plan
 
 
 def run(job: Job[PartitionSlice]) -> dict[str, Any]:
-    """Write, show and return the plan of a run; log it, unless the run's training will."""
+    """Write, show and return the plan of a run, with its trace."""
     config = job.config
     made = plan_model(config.model, config.wafer, config.partition)
     write_json(job.run_directory / "partition.json", made)
     Console().print(plan_table(made, config.wafer))
-    write_plan_files(job.run_directory, request_of(config.model, config.wafer, config.partition))
-    if not config.trained:
+    write_trace(job.run_directory, _request(config))
+    return made
+
+
+def picture_and_log(job: Job[PartitionSlice], made: dict[str, Any]) -> None:
+    """Draw the plan ``made`` by :func:`run`, and log it, unless the run's training will."""
+    draw_pictures(job.run_directory, _request(job.config))
+    if not job.config.trained:
         from pipeline.tracking import log_plan
 
         log_plan(job, made)
-    return made
+
+
+def _request(config: PartitionSlice) -> Request:
+    return request_of(config.model, config.wafer, config.partition)
 
 
 def plan_model(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> dict[str, Any]:
@@ -83,4 +93,9 @@ def request_of(model: ModelConfig, wafer: Wafer, partition: PartitionConfig) -> 
 if __name__ == "__main__":
     from pipeline import partition  # by its own name other processes of a multirun find it
 
-    stage_main("partition", partition.run, together=compare_plans)
+    stage_main(
+        "partition",
+        partition.run,
+        together=compare_plans,
+        afterwards=partition.picture_and_log,
+    )

@@ -7,9 +7,9 @@ a wafer of your own is one more YAML file with the same fields.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from wse.described import check_values
 from wse.errors import WaferError
 
 # Marketed totals are rounded, and some count cores that a program cannot use: they agree with
@@ -80,24 +80,10 @@ class Wafer:
 
 def check(wafer: Wafer) -> None:
     """Raise :class:`WaferError` naming the field when ``wafer`` is incomplete or contradictory."""
-    _check_values(wafer)
+    check_values("wafer", wafer, WaferError, may_be_zero=("code_bytes_per_pe",))
     _check_sizes(wafer)
     _check_totals(wafer)
     _check_sram_rate(wafer)
-
-
-def _check_values(wafer: Wafer) -> None:
-    if not wafer.name or wafer.name == "???":
-        raise WaferError(f"wafer.name: {wafer.name!r} is not a name; give the wafer one")
-    for field in fields(wafer):
-        value = getattr(wafer, field.name)
-        if isinstance(value, str):
-            continue
-        if not math.isfinite(value) or value < 0 or (value == 0 and field.name not in _MAY_BE_ZERO):
-            raise WaferError(f"wafer.{field.name}: {value} is not a positive, finite number")
-
-
-_MAY_BE_ZERO = {"code_bytes_per_pe"}
 
 
 def _check_sizes(wafer: Wafer) -> None:

@@ -21,17 +21,25 @@ def plan_files(folder: Path) -> list[Path]:
     return [folder / name for name in (TRACE, FLOORPLAN, ROOFLINE)]
 
 
-def write_plan_files(folder: Path, request: Request) -> None:
-    """Write the files of the plan of ``request``; where nothing fits, remove those of before."""
+def write_trace(folder: Path, request: Request) -> None:
+    """Write the trace of the plan of ``request``; where nothing fits, remove one of before."""
     setup, planned = planned_step(request)
     if planned is None:
-        for path in plan_files(folder):
-            path.unlink(missing_ok=True)
+        (folder / TRACE).unlink(missing_ok=True)
+    else:
+        write_text(folder / TRACE, step_trace(setup, planned))
+
+
+def draw_pictures(folder: Path, request: Request) -> None:
+    """Draw the plan of ``request``; where nothing fits, remove the pictures of before."""
+    setup, planned = planned_step(request)
+    if planned is None:
+        for name in (FLOORPLAN, ROOFLINE):
+            (folder / name).unlink(missing_ok=True)
         return
     # Drawing takes longer to load than a plan takes to make.
     from pipeline.reporting.floorplan_plot import draw_floorplan
     from pipeline.reporting.roofline_plot import draw_roofline
 
-    write_text(folder / TRACE, step_trace(setup, planned))
     write_bytes(folder / FLOORPLAN, draw_floorplan(floorplan(setup, planned)))
     write_bytes(folder / ROOFLINE, draw_roofline(roofline(setup, planned)))

@@ -14,11 +14,14 @@ from pipeline.streaming.host_schedule import scheduled_seconds
 from pipeline.streaming.layout import PartLayout, part_layouts
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan
 from pipeline.streaming.simulation import Simulation
-from pipeline.streaming.visits import StepVisits
+from pipeline.streaming.visits import StepVisits, Visit
 from pipeline.streaming.working_memory import WorkingMemory
 
-SETTLED_STEPS = 3
-"""After so many steps memory holds at a step's end what it holds at every later one's."""
+SETTLING_STEPS = 6
+"""After so many steps, memory holds what it holds later and writes lag as far as they will."""
+
+FORECAST_STEPS = 8
+"""Which planes memory holds may alternate from step to step: a step is the mean of so many."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +100,29 @@ def _streaming(step: StepVisits, store_memory_bytes: int, speed: MachineSpeed) -
     simulation.settle()
     simulation.run(visits)
     first = simulation.now
-    for _ in range(SETTLED_STEPS - 1):
-        simulation.begin_step()
-        seconds = simulation.run(visits)
+    steps = _settle(simulation, visits)
+    simulation.begin_step()
+    seconds = sum(simulation.run(visits) for _ in range(steps)) / steps
     floor = FloorSeconds(
         sum(visit.compute_seconds for visit in visits),
-        max(simulation.read_seconds, simulation.write_seconds),
+        max(simulation.read_seconds, simulation.write_seconds) / steps,
         sum(visit.update_seconds for visit in visits),
     )
-    scheduled = scheduled_seconds(visits, simulation.moved, speed.disk)
-    read, written = simulation.bytes_read, simulation.bytes_written
+    scheduled = scheduled_seconds(visits, simulation.moved[-len(visits) :], speed.disk)
+    read = round(simulation.bytes_read / steps)
+    written = round(simulation.bytes_written / steps)
     return _forecast(step, seconds, scheduled, first, floor, read, written)
+
+
+def _settle(simulation: Simulation, visits: list[Visit]) -> int:
+    """Run steps until they are settled; return of how many to take the mean."""
+    before = simulation.situation()
+    for _ in range(SETTLING_STEPS - 1):
+        simulation.run(visits)
+        if (after := simulation.situation()) == before:
+            return 1
+        before = after
+    return FORECAST_STEPS
 
 
 def _forecast(

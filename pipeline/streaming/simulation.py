@@ -3,7 +3,8 @@
 The main thread visits parts in order. The reader brings what was asked for one visit ahead, as
 soon as there is memory; the writer takes commits one after the other. Each moves a file at a
 time, at a rate that does not depend on the moment: with both at work in the passes that write.
-So nothing is ever later for a faster disk, processor or optimizer.
+So a faster disk, processor or optimizer makes nothing later, but for what memory then holds when:
+as with any cache, that may cost a few hundredths of a step.
 """
 
 from __future__ import annotations
@@ -72,6 +73,18 @@ class Simulation:
         self.bytes_read = self.bytes_written = 0
         self.read_seconds = self.write_seconds = 0.0
         self.moved = []
+
+    def situation(self) -> tuple[object, ...]:
+        """All that the next visits depend on: equal after two steps, every later one is alike."""
+        lags = [self._reader_free, self._writer_free, *(end for end, _ in self._copies)]
+        planes = [
+            (key, entry.wanted, self._left(entry.ready), self._left(entry.written))
+            for key, entry in self._entries.items()
+        ]
+        return (*planes, *map(self._left, lags))
+
+    def _left(self, time: float) -> float:
+        return round(max(time - self.now, 0.0), 6)
 
     def settle(self) -> None:
         """Wait until all commits are on the disk."""

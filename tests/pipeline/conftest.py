@@ -88,6 +88,12 @@ def job(overrides: list[str]) -> Callable[..., Job[Any]]:
     return make
 
 
+def _waited_for(work: Callable[[], int], log: Path) -> None:
+    """A process with torch's threads is not to be copied, and a test wants the work done."""
+    if code := work():
+        raise SystemExit(code)
+
+
 @pytest.fixture
 def stage(
     overrides: list[str],
@@ -100,6 +106,7 @@ def stage(
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command line sets it; this restores it
+    monkeypatch.setattr("pipeline.cli.in_background", _waited_for)
     torch.set_num_threads(1)
 
     def run(name: str, *more: str) -> Done:

@@ -74,7 +74,7 @@ def trained(results: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.long)])
 def test_each_run_is_trained_and_logged_once(multirun, results, launcher):
     # There are no tokens yet: side by side, both runs want to make them.
     again = ["model.layers=1,2", "tracking.enabled=true", f"hydra/launcher={launcher}"]
@@ -100,7 +100,7 @@ def test_each_run_is_trained_and_logged_once(multirun, results, launcher):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.long)])
 def test_runs_that_fail_are_all_named_and_stop_no_other(multirun, results, launcher):
     rates = "train.learning_rate=1e30,1e-3,1e31"
     done = multirun(rates, "train.gradient_clip=null", f"hydra/launcher={launcher}")

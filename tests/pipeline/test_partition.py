@@ -17,7 +17,7 @@ from pipeline.capture.planning import shape_of
 from pipeline.config import CONF_DIR, compose
 from pipeline.described_hardware import known_wafers
 from pipeline.job import Job
-from pipeline.partition import plan_model, run
+from pipeline.partition import picture_and_log, plan_model, run
 from pipeline.reporting import plan_screen
 from pipeline.reporting.plan_screen import plan_table
 from pipeline.schema import PartitionConfig, PartitionSlice, TrackingConfig
@@ -192,7 +192,7 @@ def test_the_stage_writes_shows_and_logs_the_plan(
     logged = []
     monkeypatch.setattr(pipeline.tracking, "log_plan", lambda job, plan: logged.append(plan))
     one = job("model=gptneox_20b", trained=False)
-    run(one)
+    picture_and_log(one, run(one))
     plan = json.loads((one.run_directory / "partition.json").read_text())
     assert plan == plan_model(one.config.model, one.config.wafer, one.config.partition)
     assert logged == [plan]
@@ -264,7 +264,7 @@ def test_a_run_that_trains_leaves_logging_to_its_training(
 
     monkeypatch.setattr(pipeline.tracking, "log_plan", refuse)
     one = job("model=nano_1m", trained=True)
-    run(one)
+    picture_and_log(one, run(one))
     assert (one.run_directory / "partition.json").exists()
 
 

@@ -20,6 +20,8 @@ TINY = (
     "train=smoke, train.steps=12, evaluate.sample_tokens=4, data=text, 'data.paths=[books]', "
     "data.validation_fraction=0.2, tokenizer=bpe_512"
 )
+# For tests of what is not in MLflow: to import it takes longer than all else that a stage does.
+UNTRACKED = "tracking.enabled=false"
 SWEEP = f"""\
 small: [{TINY}]
 other: [{TINY}, train.seed=1]
@@ -112,5 +114,7 @@ def project(finished: Project, tmp_path: Path) -> Project:
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Project:
-    """A project in which nothing has run."""
-    return new_project(tmp_path / "project")
+    """A project in which nothing has run, and that logs nothing to MLflow."""
+    project = new_project(tmp_path / "project")
+    project.sweep.write_text(SWEEP.replace("]\n", f", {UNTRACKED}]\n"))
+    return project

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.slow
 LONG = "train.steps=400, train.checkpoint_every=20, train.log_every=1, train.validate_every=1000"
 
 
-def start_training(project) -> subprocess.Popen[str]:
-    """Start the sweep with one long training, and return when it has a checkpoint."""
+def start_training(project, after: int = 0) -> subprocess.Popen[str]:
+    """Start the sweep with one long training; return when it has a checkpoint past a step."""
     text = project.sweep.read_text().splitlines()[0]
     project.sweep.write_text(text.replace("train.steps=12", LONG) + "\n")
     process = subprocess.Popen(
@@ -30,11 +31,17 @@ def start_training(project) -> subprocess.Popen[str]:
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not list((project.folder / "results").glob("small/checkpoints/*/step-00000020")):
+    while not any(step > after for step in checkpoints(project)):
         assert time.monotonic() < deadline, "no checkpoint after two minutes"
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
     return process
+
+
+def checkpoints(project) -> list[int]:
+    """The steps that the training has checkpoints of."""
+    folders = (project.folder / "results").glob("small/checkpoints/*/step-*")
+    return [int(folder.name[5:]) for folder in folders if not folder.suffix]
 
 
 def trainer_of(process: subprocess.Popen[str]) -> psutil.Process:
@@ -49,13 +56,14 @@ def resumed_step(out: str) -> int:
     return int(line.split()[3])
 
 
+@pytest.mark.long
 def test_a_killed_job_goes_on_from_its_checkpoint_and_ends_where_an_unbroken_one_ends(fresh):
     process = start_training(fresh)
     trainer_of(process).send_signal(signal.SIGKILL)
     out, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert not (fresh.folder / "results/small/metrics.json").exists()
-    assert list((fresh.folder / "results").glob("small/checkpoints/*/step-*")), out
+    assert checkpoints(fresh), out
     out = fresh.snakemake().stdout
     assert resumed_step(out) >= 20
     assert "tokenize:" not in out
@@ -67,19 +75,23 @@ def test_a_killed_job_goes_on_from_its_checkpoint_and_ends_where_an_unbroken_one
     assert all((whole[name] == tensor).all() for name, tensor in broken.items())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_of_snakemake_lose_nothing(fresh, number):
-    process = start_training(fresh)
-    # Ctrl-C reaches the whole foreground group; a batch system signals it likewise.
-    os.killpg(process.pid, number)
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert "saved at step" in out
-    assert "Traceback" not in out
-    out = fresh.snakemake().stdout
-    assert resumed_step(out) >= 20
+def test_ctrl_c_and_sigterm_of_snakemake_lose_nothing(fresh):
+    steps = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = start_training(fresh, after=steps[-1] if steps else 0)
+        # Ctrl-C reaches the whole foreground group; a batch system signals it likewise.
+        os.killpg(process.pid, number)
+        out, _ = process.communicate(timeout=120)
+        assert process.returncode != 0
+        assert "Traceback" not in out
+        saved = re.search(r"saved at step (\d+)", out)
+        assert saved, out
+        steps.append(int(saved[1]))
+    assert resumed_step(out) == steps[0] >= 20
+    assert resumed_step(fresh.snakemake().stdout) == steps[1] > steps[0]
 
 
+@pytest.mark.long
 def test_a_failed_run_says_why_and_does_not_stop_the_others(fresh):
     text = fresh.sweep.read_text()
     fresh.sweep.write_text(

@@ -118,11 +118,15 @@ def test_snakemake_reports_on_itself(project):
     assert (project.folder / "snakemake.zip").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_text_that_changed_is_tokenized_and_learned_anew(project):
     (project.folder / "books/00.txt").write_text("something else altogether, twice as long " * 40)
     jobs = project.planned_jobs()
     assert jobs["tokenize"] == 1
     assert jobs["train"] == 2
+    first = project.sweep.read_text().splitlines()[0]
+    project.sweep.write_text(f"{first}\n")
     out = project.snakemake().stdout
+    assert "small: nano_100k" in out
     assert "resuming" not in out
     assert project.planned_jobs() == {}

@@ -6,9 +6,9 @@ a cluster of your own is one more YAML file with the same fields.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from wse.described import check_values
 from wse.errors import OnewaferError
 
 
@@ -47,20 +47,13 @@ class Cluster:
 
 def check(cluster: Cluster) -> None:
     """Raise :class:`ClusterError` naming the field when ``cluster`` cannot be right."""
-    _check_values(cluster)
+    check_values("cluster", cluster, ClusterError)
+    _check_share(cluster)
     _check_power(cluster)
     _check_ratios(cluster)
 
 
-def _check_values(cluster: Cluster) -> None:
-    if not cluster.name or cluster.name == "???":
-        raise ClusterError(f"cluster.name: {cluster.name!r} is not a name; give the cluster one")
-    for field in fields(cluster):
-        value = getattr(cluster, field.name)
-        if isinstance(value, str):
-            continue
-        if not math.isfinite(value) or value <= 0:
-            raise ClusterError(f"cluster.{field.name}: {value} is not a positive, finite number")
+def _check_share(cluster: Cluster) -> None:
     if cluster.matrix_share_of_peak > 1:
         raise ClusterError(
             f"cluster.matrix_share_of_peak: {cluster.matrix_share_of_peak:g} is more than 1, "

@@ -39,14 +39,14 @@ def test_a_tokenization_that_is_killed(command, stage, texts, results):
 @pytest.mark.slow
 def test_a_training_that_is_killed_twice(command, stage, results):
     assert_success(stage("tokenize"))
-    more = ["train.steps=400", "train.checkpoint_every=100", "train.log_every=1"]
-    kill(started(command("train", *more), "train  210 "))
-    assert checkpoints_of(results) == ["step-00000100", "step-00000200"]
+    more = ["train.steps=100", "train.checkpoint_every=25", "train.log_every=1"]
+    kill(started(command("train", *more), "train  60 "))
+    assert checkpoints_of(results) == ["step-00000025", "step-00000050"]
     # Killed again before the next checkpoint: the record of the steps before stays whole.
-    kill(started(command("train", *more), "train  202 "))
+    kill(started(command("train", *more), "train  52 "))
     done = stage("train", *more)
     assert_success(done)
-    assert "resuming after step 200 of 400" in done.stdout
+    assert "resuming after step 50 of 100" in done.stdout
     whole = stage("train", *more, "run=whole")
     assert_success(whole)
     ours, theirs = (
@@ -54,4 +54,4 @@ def test_a_training_that_is_killed_twice(command, stage, results):
     )
     assert all(torch.equal(ours[key], tensor) for key, tensor in theirs.items())
     lines = (results / "tiny/history.jsonl").read_text().splitlines()
-    assert sum('"loss"' in line for line in lines) == 400
+    assert sum('"loss"' in line for line in lines) == 100

@@ -82,7 +82,7 @@ def multirun(results: Path, *overrides: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.long)])
 def test_a_multirun_ends_with_all_its_plans(tmp_path: Path, launcher: str) -> None:
     models = "model=gptj_6b,gptneox_20b"
     done = multirun(tmp_path, models, "wafer=wse2,wse3", f"hydra/launcher={launcher}")

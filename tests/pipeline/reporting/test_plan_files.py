@@ -12,8 +12,15 @@ import pytest
 from PIL import Image
 
 from pipeline.config import compose
-from pipeline.partition import request_of, run
-from pipeline.reporting.plan_files import FLOORPLAN, ROOFLINE, TRACE, plan_files, write_plan_files
+from pipeline.partition import picture_and_log, request_of, run
+from pipeline.reporting.plan_files import (
+    FLOORPLAN,
+    ROOFLINE,
+    TRACE,
+    draw_pictures,
+    plan_files,
+    write_trace,
+)
 from pipeline.streaming.trace import read_chrome_trace
 from tests.pipeline.tracking.logged import artifact, job_of, the_run
 from wse.plan import Request, plan
@@ -24,6 +31,11 @@ def request(*overrides: str) -> Request:
     return request_of(config.model, config.wafer, config.partition)
 
 
+def write_all(folder: Path, asked: Request) -> None:
+    write_trace(folder, asked)
+    draw_pictures(folder, asked)
+
+
 @pytest.mark.parametrize(
     ("model", "wafer"),
     [("gptneox_20b", "wse1"), ("cerebras_gpt_111m", "wse2"), ("gpt3_175b", "wse3")],
@@ -32,7 +44,7 @@ def test_a_plan_that_fits_leaves_a_trace_and_two_pictures(
     model: str, wafer: str, tmp_path: Path
 ) -> None:
     asked = request(f"model={model}", f"wafer={wafer}")
-    write_plan_files(tmp_path, asked)
+    write_all(tmp_path, asked)
     assert sorted(tmp_path.iterdir()) == sorted(plan_files(tmp_path))
     spans = read_chrome_trace(tmp_path / TRACE)
     assert max(span.end_seconds for span in spans) == pytest.approx(plan(asked).step_seconds)
@@ -46,8 +58,8 @@ def test_a_plan_that_fits_leaves_a_trace_and_two_pictures(
 
 
 def test_what_no_longer_fits_leaves_nothing_of_before(tmp_path: Path) -> None:
-    write_plan_files(tmp_path, request("model=cerebras_gpt_111m"))
-    write_plan_files(tmp_path, request("model=gptneox_20b", "model.positions=131072"))
+    write_all(tmp_path, request("model=cerebras_gpt_111m"))
+    write_all(tmp_path, request("model=gptneox_20b", "model.positions=131072"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,7 +71,7 @@ def test_the_stage_writes_them(stage: Callable[..., object], tmp_path: Path) -> 
 
 def test_they_are_artifacts_of_the_run_of_the_plan(tmp_path: Path) -> None:
     job = job_of(tmp_path, "partition", "train=none", "model=gptj_6b")
-    run(job)
+    picture_and_log(job, run(job))
     logged = the_run(tmp_path, "plan")
     for name in (TRACE, f"figures/{FLOORPLAN}", f"figures/{ROOFLINE}", "partition.json"):
         assert artifact(logged, name).is_file()

@@ -67,8 +67,16 @@ def run_measured(command: list[str]) -> tuple[str, int]:
 @pytest.mark.parametrize(
     ("more_bytes", "train"),
     [
-        (0, ["train.optimizer=adamw", "train.clip_by=update", "train.micro_batch=2"]),
-        (0, ["train.optimizer=adamw", "train.clip_by=norm", "train.micro_batch=1"]),
+        pytest.param(
+            0,
+            ["train.optimizer=adamw", "train.clip_by=update", "train.micro_batch=2"],
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            0,
+            ["train.optimizer=adamw", "train.clip_by=norm", "train.micro_batch=1"],
+            marks=pytest.mark.long,
+        ),
         (0, ["train.optimizer=adafactor", "train.clip_by=norm", "train.micro_batch=1"]),
         (300 * MEBIBYTE, ["train.optimizer=adamw", "train.clip_by=update", "train.micro_batch=1"]),
     ],

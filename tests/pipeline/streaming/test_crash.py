@@ -123,7 +123,10 @@ def kill_until_it_ends(scene: Scene, run: str, generator: random.Random, most: i
         hits += 1
 
 
-@pytest.mark.parametrize("scenario", ["gpt2-adamw-norm", "gptj-adamw8bit-update"])
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param("gpt2-adamw-norm", marks=pytest.mark.long), "gptj-adamw8bit-update"],
+)
 def test_kills_at_changes_of_the_disk(scene, pytestconfig, scenario):
     made = scene(scenario)
     changes = made.launcher.changes(*made.overrides, "run=counted")

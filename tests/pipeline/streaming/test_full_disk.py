@@ -34,7 +34,10 @@ def test_a_store_that_does_not_fit_is_refused_before_work_starts(stage, disk):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("leave_bytes", [0, 4096, 40_000])
+@pytest.mark.parametrize(
+    "leave_bytes",
+    [pytest.param(0, marks=pytest.mark.long), 4096, pytest.param(40_000, marks=pytest.mark.long)],
+)
 def test_a_disk_that_another_program_fills_in_mid_run(command, stage, disk, tmp_path, leave_bytes):
     give_speed(disk.folder)
     results = f"results={disk.folder}"

@@ -91,7 +91,10 @@ def assert_one_version(folder: Path) -> int:
 def test_killed_at_random_instants(folder, nursery):
     instants = random.Random(0)
     commits = [0]
-    for _ in range(RANDOM_KILLS):
+    # On a machine with other work the children may be killed before they come to commit.
+    for kill in range(10 * RANDOM_KILLS):
+        if kill >= RANDOM_KILLS and commits[-1] > RANDOM_KILLS / 2:
+            break
         child = int(nursery.child())
         time.sleep(instants.uniform(0, LONGEST_LIFE_SECONDS))
         os.kill(child, signal.SIGKILL)
