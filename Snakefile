@@ -1,4 +1,4 @@
-# The chain: tokenize -> partition -> train -> evaluate -> report.
+# The chain: tokenize -> partition -> train -> evaluate -> report; beside it experiments on the fabric.
 #
 #   snakemake --cores all                       the default sweep
 #   snakemake --cores all --config sweep=NAME   conf/sweep/NAME.yaml
@@ -13,6 +13,7 @@ include: "rules/common.smk"
 include: "rules/freeze.smk"
 include: "rules/tokenize.smk"
 include: "rules/partition.smk"
+include: "rules/fabric.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
@@ -23,6 +24,7 @@ rule all:
     input:
         RESULTS / "report.html",
         SLICES,
-        [RESULTS / run / "partition.json" for run in SWEEP.runs],
+        [RESULTS / run / "partition.json" for run in SWEEP.planned],
+        [RESULTS / run / "fabric.json" for run in SWEEP.experiments],
         [trained(run) for run in SWEEP.trained],
         [RESULTS / run / "evaluation.json" for run in SWEEP.evaluated],

@@ -33,7 +33,14 @@ CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
 # A stage's version is part of its frozen slice: raise it when the stage's output changes for
 # the same configuration, and every run of that stage is done again.
-STAGE_VERSIONS = {"tokenize": 1, "partition": 2, "train": 2, "evaluate": 1, "report": 1}
+STAGE_VERSIONS = {
+    "tokenize": 1,
+    "partition": 2,
+    "train": 2,
+    "evaluate": 1,
+    "fabric": 1,
+    "report": 1,
+}
 
 
 def register_schemas() -> None:
@@ -57,12 +64,14 @@ def compose(overrides: Sequence[str] = ()) -> schema.Config:
 def resolve(composed: DictConfig) -> schema.Config:
     """Turn Hydra's composed configuration into a checked :class:`~pipeline.schema.Config`.
 
-    A model given as a Hugging Face directory takes its shape from there; of a family that cannot
-    be trained it is accepted where nothing is. A run without a name gets one: the model's, with a
-    hash where anything differs from ``conf/``.
+    An experiment on the fabric trains nothing. A model given as a Hugging Face directory takes its
+    shape from there; of a family that cannot be trained it is accepted where nothing is. A run
+    without a name gets one: the model's, with a hash where anything differs from ``conf/``.
     """
     refuse_added_keys(composed)
     with explained():
+        if composed.fabric is not None:
+            composed.train = None
         if OmegaConf.get_type(composed, "model") is schema.HfModel:
             read = model_in if composed.train is None else read_shape
             composed.model = OmegaConf.structured(read(_directory_of(composed.model)))
@@ -85,7 +94,12 @@ def _directory_of(model: DictConfig) -> Path:
 
 
 def _default_run_name(config: schema.Config) -> str:
-    """Name a run after its model; a hash tells apart the runs that change more than that."""
+    """Name a run after its model; a hash tells apart the runs that change more than that.
+
+    An experiment on the fabric is named after its program.
+    """
+    if config.fabric is not None:
+        return f"{config.fabric.program}-{_run_hash(config)[:8]}"
     if config.model.weights is None and _is_usual(config):
         return config.model.name
     return f"{config.model.name}-{_run_hash(config)[:8]}"
@@ -103,8 +117,8 @@ def _is_usual(config: schema.Config) -> bool:
 
 
 def _run_hash(config: schema.Config) -> str:
-    """What a run is: what it trains, or what it plans if it trains nothing."""
-    stage = "train" if config.train else "partition"
+    """What a run is: its experiment, what it trains, or what it plans if it trains nothing."""
+    stage = "fabric" if config.fabric else "train" if config.train else "partition"
     return slice_hash(stage, stage_slice(config, stage))
 
 
@@ -167,6 +181,10 @@ def stage_slice(config: schema.Config, stage: str) -> dict[str, Any]:
         return plain(
             {"evaluate": config.evaluate, "corpus": corpus_id(config), "train_hash": trained}
         )
+    if stage == "fabric":
+        if config.fabric is None:
+            raise ConfigError("fabric: no experiment is chosen; choose one with fabric=experiment")
+        return plain({"fabric": config.fabric, "wafer": config.wafer.name})
     raise ConfigError(f"{stage}: no such stage; the stages are {', '.join(STAGE_VERSIONS)}")
 
 

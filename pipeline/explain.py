@@ -29,6 +29,14 @@ def explained() -> Iterator[None]:
         raise ConfigError(
             "a group cannot be null; choose one of its files, as in train=none"
         ) from error
+    except AssertionError as error:
+        # What OmegaConf says when a key of a group that is null is given.
+        if "Unexpected type for root" not in str(error):
+            raise
+        raise ConfigError(
+            "a key of train or fabric is given, and that group is none; choose one of its files "
+            "first, as in fabric=experiment"
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error)) from error
 

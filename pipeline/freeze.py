@@ -25,6 +25,7 @@ SLICES = {
     "partition": schema.PartitionSlice,
     "train": schema.TrainSlice,
     "evaluate": schema.EvaluateSlice,
+    "fabric": schema.FabricSlice,
     "report": schema.ReportSlice,
 }
 

@@ -5,6 +5,7 @@ The layout below the results folder::
     corpus/ID/             manifest.json, tokenizer.json, token shards
     RUN/config/STAGE.yaml  the frozen slice of each stage
     RUN/partition.json     the plan; plan_trace.json and its pictures beside it
+    RUN/fabric.json        an experiment on the fabric; fabric/ has its pictures and its timeline
     RUN/checkpoints/       training's own; never declared to Snakemake, which would delete it
     RUN/model/             the trained model, a Hugging Face directory
     RUN/metrics.json, RUN/history.jsonl, RUN/evaluation.json

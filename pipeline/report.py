@@ -1,9 +1,9 @@
-"""Stage report: one page that tells what a sweep did, and its figures as PNG.
+"""Stage report: one page that tells what a sweep did, and its figures as PNG and SVG.
 
     python -m pipeline.report tracking.sweep=default
 
 Reads the results of the sweep's runs and corpora; writes ``results/report.html``, which holds
-everything it shows, and ``results/figures/*.png``.
+everything it shows, and ``results/figures/``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from pipeline.cli import stage_main
 from pipeline.files import write_bytes, write_text
 from pipeline.job import Job
-from pipeline.reporting.figures import draw_figures
+from pipeline.reporting.figures import draw_figures, suffix_of
 from pipeline.reporting.page import render
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
@@ -27,14 +27,14 @@ def run(job: Job[ReportSlice]) -> None:
     figures = draw_figures(results, law)
     page = render(results, points, law, figures)
     folder = job.results / "figures"
-    for name, content in figures.items():
-        write_bytes(folder / f"{name}.png", content)
+    pictures = [folder / f"{name}{suffix_of(content)}" for name, content in figures.items()]
+    for path, content in zip(pictures, figures.values(), strict=True):
+        write_bytes(path, content)
     # Another sweep's figure must not pass for this one's.
-    for path in folder.glob("*.png"):
-        if path.stem not in figures:
+    for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
+        if path not in pictures:
             path.unlink()
     write_text(job.results / "report.html", page)
-    pictures = [folder / f"{name}.png" for name in figures]
     log_report(job, [job.results / "report.html", *pictures])
     print(f"report: {job.results / 'report.html'}", flush=True)
 

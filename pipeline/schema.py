@@ -278,6 +278,18 @@ class PartitionConfig:
 
 
 @dataclass
+class FabricConfig:
+    """An experiment on the simulated fabric (``conf/fabric/``); null is the program's own."""
+
+    program: str = MISSING
+    width: int = MISSING
+    height: int = MISSING
+    dtype: str | None = None
+    size: int | None = None
+    max_cycles: int = MISSING
+
+
+@dataclass
 class TrackingConfig:
     """Where runs are logged (``conf/tracking/``)."""
 
@@ -300,6 +312,7 @@ class Config:
     train: TrainConfig | None = None
     device: DeviceConfig = field(default_factory=DeviceConfig)
     evaluate: EvaluateConfig = MISSING
+    fabric: FabricConfig | None = None
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
@@ -319,6 +332,14 @@ class PartitionSlice:
     wafer: Wafer
     partition: PartitionConfig
     trained: bool
+
+
+@dataclass
+class FabricSlice:
+    """What the fabric stage reads; ``wafer`` names the generation."""
+
+    fabric: FabricConfig
+    wafer: str
 
 
 @dataclass

@@ -25,10 +25,23 @@ SWEEP_DIR = CONF_DIR / "sweep"
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's runs, composed; those with a ``train`` part are trained, the others planned."""
+    """A sweep's runs, composed; those with a ``train`` part are trained, the others planned.
+
+    Runs with a ``fabric`` part are experiments on the fabric, and nothing else.
+    """
 
     name: str
     runs: dict[str, Config]
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of the runs that are experiments on the fabric."""
+        return [name for name, config in self.runs.items() if config.fabric is not None]
+
+    @property
+    def planned(self) -> list[str]:
+        """Names of the runs that have a plan: all but the experiments on the fabric."""
+        return [name for name, config in self.runs.items() if config.fabric is None]
 
     @property
     def trained(self) -> list[str]:
@@ -100,6 +113,8 @@ def stages_of(config: Config) -> list[str]:
 
     Nor is a record run, whose training may be skipped.
     """
+    if config.fabric is not None:
+        return ["fabric"]
     if config.train is None:
         return ["partition"]
     evaluated = config.train.keep is Keep.model and not config.train.record

@@ -9,7 +9,8 @@ The database is ``results/mlflow.db``, the artifacts lie in ``results/mlflow-art
 The tag ``numbers`` of a run says whether they are *measured* or *simulated*, and so do the names
 of its metrics: ``train/*`` (by step), ``measured/*`` (the training as a whole), ``evaluation/*``
 and ``system/*`` (the computer's load) are measured, ``predicted/*`` is what the training was
-forecast to take of this machine, ``simulated/*`` is the plan for the wafer.
+forecast to take of this machine, ``simulated/*`` is the plan for the wafer, or
+an experiment on its fabric.
 
 A record run has the tag ``record``; the sweep ``records`` keeps them in an experiment of that name.
 
@@ -38,7 +39,7 @@ from pipeline.job import Job
 from pipeline.metric_writer import Point
 from pipeline.reporting.plan_comparison import band
 from pipeline.reporting.plan_files import plan_files
-from pipeline.schema import EvaluateSlice, PartitionSlice, ReportSlice, TrainSlice
+from pipeline.schema import EvaluateSlice, FabricSlice, PartitionSlice, ReportSlice, TrainSlice
 from pipeline.training_logger import MlflowLogger, TrainingLogger
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 SYSTEM_SECONDS = 5.0  # between samples of the computer's load
+MEASURED_OF_FABRIC = ("simulation_seconds", "pe_cycles_per_second")  # of fabric.json
 FORECASTS = ("plan", "predicted_step_seconds", "scheduled_step_seconds")  # of metrics.json
 
 log = logging.getLogger(__name__)
@@ -209,6 +211,27 @@ def log_plan(job: Job[PartitionSlice], plan: Mapping[str, Any]) -> None:
     with database.explained(job.results):
         run.log_configuration(job)
         run.log_plan(plan, job.run_directory / "partition.json")
+        run.client.set_terminated(run.id)
+
+
+def log_experiment(
+    job: Job[FabricSlice], summary: Mapping[str, Any], files: Iterable[Path]
+) -> None:
+    """Log an experiment on the fabric: its numbers, ``fabric.json`` and ``files``.
+
+    Raises :class:`TrackingError` if it cannot be logged.
+    """
+    if not job.tracking.enabled:
+        return
+    tags = {"kind": "fabric", "numbers": "simulated", "execution": "simulated"}
+    run = open_run(job, {"config_hash": job.hash}, tags | {"device": job.config.wafer})
+    with database.explained(job.results):
+        run.log_configuration(job)
+        # How long the simulation took is no property of the fabric: it is measured here.
+        measured = {name: summary[name] for name in MEASURED_OF_FABRIC}
+        run.log_numbers("simulated/", {k: v for k, v in summary.items() if k not in measured})
+        run.log_numbers("measured/", measured)
+        run.log_files([job.run_directory / "fabric.json", *files])
         run.client.set_terminated(run.id)
 
 

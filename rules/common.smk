@@ -40,7 +40,7 @@ def any_of(names):
 wildcard_constraints:
     run=any_of(SWEEP.runs),
     corpus=any_of(SWEEP.corpora),
-    stage="partition|train|evaluate",
+    stage="partition|train|evaluate|fabric",
 
 
 def frozen_path(run, stage):

@@ -5,7 +5,8 @@ rule report:
         corpora=[
             RESULTS / "corpus" / corpus / "manifest.json" for corpus in SWEEP.corpora
         ],
-        plans=[RESULTS / run / "partition.json" for run in SWEEP.runs],
+        plans=[RESULTS / run / "partition.json" for run in SWEEP.planned],
+        experiments=[RESULTS / run / "fabric.json" for run in SWEEP.experiments],
         trainings=[trained(run) for run in SWEEP.trained],
         evaluations=[RESULTS / run / "evaluation.json" for run in SWEEP.evaluated],
         # This sweep's own cards come with its trainings.

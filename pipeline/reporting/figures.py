@@ -1,4 +1,4 @@
-"""Which figures the report has; each is the bytes of a PNG, by its name."""
+"""Which figures the report has; each is the bytes of a PNG or an SVG, by its name."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ FIGURES = {
 def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
     """Draw the figures of :data:`FIGURES` that ``results`` have numbers for.
 
-    Each streamed run has a figure of its own besides, ``timeline_RUN``, and of each wafer the
-    largest plan two, ``floorplan_RUN`` and ``roofline_RUN``.
+    Each streamed run has a figure of its own besides, ``timeline_RUN``, of each wafer the largest
+    plan two, ``floorplan_RUN`` and ``roofline_RUN``, and each experiment on the fabric those that
+    its stage drew, as ``link_load_RUN``.
     """
     panels: dict[str, list[Panel]] = _measured(results, law) | _planned(results.plans)
     leading = ("loss_curves", "scaling_law", "plan_speed")
@@ -60,6 +61,11 @@ def draw_figures(results: Results, law: ScalingLaw | None) -> dict[str, bytes]:
     )
 
 
+def suffix_of(figure: bytes) -> str:
+    """The ending of the name of a figure's file."""
+    return ".svg" if figure.startswith(b"<svg") else ".png"
+
+
 def draw_training(label: str, history: History) -> bytes:
     """Draw the losses of one training."""
     panel = partial(measured_plots.loss_curves, histories={label: history})
@@ -67,8 +73,12 @@ def draw_training(label: str, history: History) -> bytes:
 
 
 def _pictures(results: Results) -> dict[str, bytes]:
-    """The pictures that the partition stage drew."""
-    found: dict[str, bytes] = {}
+    """The pictures that the stages drew."""
+    found = {
+        f"{name}_{run.name}": drawing
+        for run in results.runs
+        for name, drawing in run.drawings.items()
+    }
     for run, pictures in results.pictured.items():
         found |= {f"floorplan_{run}": pictures.floorplan, f"roofline_{run}": pictures.roofline}
     return found

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.reporting import humane
 from pipeline.reporting.comparison import STORED_BYTES, compare
+from pipeline.reporting.figures import suffix_of
 from pipeline.reporting.plan_screen import RESOURCES
 from pipeline.reporting.results import Machine, Results, StageCost, Training
 from pipeline.reporting.scaling import (
@@ -41,7 +42,7 @@ def render(
 ) -> str:
     """Write the page as self-contained HTML.
 
-    ``points``: the runs that ``law`` was fitted to. ``figures``: PNGs by name.
+    ``points``: the runs that ``law`` was fitted to. ``figures``: PNGs and SVGs by name.
     """
     stages = stage_rows(results)
     environment = Environment(
@@ -57,6 +58,7 @@ def render(
         results=results,
         trained=results.trained,
         plans=results.plans,
+        experiments=results.experiments,
         figures={name: _data_uri(content) for name, content in figures.items()},
         law=law,
         caveats=caveats(points, law) if law else [],
@@ -160,4 +162,5 @@ def _span(values: list[float] | list[int]) -> str:
 
 
 def _data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    kind = {".png": "png", ".svg": "svg+xml"}[suffix_of(content)]
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -21,6 +21,7 @@ from yaml import YAMLError
 
 from pipeline.errors import ReportError
 from pipeline.job import Job
+from pipeline.reporting.experiment import Experiment, picture_paths
 from pipeline.reporting.plan import Plan, PlanPictures
 from pipeline.reporting.plan_files import plan_files
 from pipeline.reporting.records import RecordCard
@@ -77,6 +78,7 @@ class RecordStatus:
 
 
 PLAN = TypeAdapter(Plan)
+EXPERIMENT = TypeAdapter(Experiment)
 RECORD_CARD = TypeAdapter(RecordCard)
 RECORD_STATUS = TypeAdapter(RecordStatus)
 METRICS = TypeAdapter(Metrics)
@@ -121,7 +123,21 @@ class Reader:
             costs={s: self.cost(directory / "benchmarks" / f"{s}.tsv") for s in hashes},
             skipped=skipped,
             pictures=self.pictures(directory) if "partition" in hashes else None,
+            experiment=self.experiment(directory, hashes["fabric"]) if "fabric" in hashes else None,
+            drawings=self.drawings(directory) if "fabric" in hashes else {},
         )
+
+    def experiment(self, directory: Path, expected: str) -> Experiment:
+        """Read what an experiment on the fabric took."""
+        path = directory / "fabric.json"
+        experiment = self.record(path, EXPERIMENT)
+        self.check_hash(path, experiment.config_hash, expected)
+        return experiment
+
+    def drawings(self, directory: Path) -> dict[str, bytes]:
+        """Read the pictures of an experiment, those that were drawn."""
+        paths = [path for path in picture_paths(directory) if path.exists()]
+        return {path.stem: path.read_bytes() for path in paths}
 
     def pictures(self, directory: Path) -> PlanPictures | None:
         """Read the pictures of a plan, if they were drawn."""

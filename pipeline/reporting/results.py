@@ -10,6 +10,7 @@ from datetime import datetime
 
 import numpy as np
 
+from pipeline.reporting.experiment import Experiment
 from pipeline.reporting.plan import Plan, PlanPictures
 from pipeline.reporting.records import Floor, RecordCard
 from pipeline.streaming.timeline import Span
@@ -131,9 +132,10 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its plan, and its training if it has one.
+    """One run: its plan, and its training if it has one; or its experiment on the fabric.
 
-    ``pictures`` are those of its plan; ``skipped`` says why a record run was not trained.
+    ``pictures`` are those of its plan; ``skipped`` says why a record run was not trained;
+    ``drawings`` are those of its experiment, SVGs by the name of their file.
     """
 
     name: str
@@ -143,6 +145,8 @@ class Run:
     costs: dict[str, StageCost]
     skipped: str | None = None
     pictures: PlanPictures | None = None
+    experiment: Experiment | None = None
+    drawings: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,11 @@ class Results:
             if run.plan and run.plan not in distinct:
                 distinct.append(run.plan)
         return sorted(distinct, key=lambda plan: (plan.wafer, plan.parameters))
+
+    @property
+    def experiments(self) -> dict[str, Experiment]:
+        """The experiments on the fabric, by the name of the run."""
+        return {run.name: run.experiment for run in self.runs if run.experiment}
 
     @property
     def pictured(self) -> dict[str, PlanPictures]:

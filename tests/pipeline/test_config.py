@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_every_choice_of_every_group_composes_and_survives_freezing(group, choic
         needed = [f"model.path={tmp_path}"]
     config = compose([f"{group}={choice}", *needed])
     stages = ["tokenize", "partition", *(["train", "evaluate"] if config.train else [])]
+    stages += ["fabric"] if config.fabric else []
     for stage in stages:
         content = frozen(config, stage)
         job = job_of(yaml.safe_load(text(content)), "by_hand")
@@ -167,7 +169,24 @@ def test_an_unknown_sweep_names_the_known_ones():
         load_sweep("nope")
 
 
-@pytest.mark.parametrize("stage", ["tokenize", "partition", "train", "evaluate", "report"])
+def test_an_experiment_on_the_fabric_trains_nothing_and_is_named_after_its_program():
+    config = compose(["fabric=experiment", "fabric.program=mesh_gemm"])
+    assert config.train is None
+    assert re.fullmatch("mesh_gemm-[0-9a-f]{8}", str(config.run))
+    wider = compose(["fabric=experiment", "fabric.program=mesh_gemm", "fabric.width=32"])
+    assert wider.run != config.run
+
+
+def test_the_key_of_a_group_that_is_none_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="a key of train or fabric is given, and that group is"):
+        compose(["fabric.width=3"])
+    with pytest.raises(ConfigError, match="no experiment is chosen; choose one with fabric="):
+        stage_slice(compose([]), "fabric")
+
+
+@pytest.mark.parametrize(
+    "stage", ["tokenize", "partition", "train", "evaluate", "fabric", "report"]
+)
 def test_a_typo_on_the_command_line_is_one_line_and_not_a_traceback(stage, tmp_path):
     command = [sys.executable, "-m", f"pipeline.{stage}", "train.lerning_rate=1"]
     done = subprocess.run(

@@ -31,6 +31,7 @@ def test_runs_that_keep_no_model_are_not_evaluated(load: Callable[[str], Sweep])
         "nothing: [model=nano_100k, train.keep=nothing]\n"
         "recorded: [model=nano_100k, train.record=true]\n"
         "planned: [model=nano_100k, train=none]\n"
+        "on_fabric: [fabric=experiment]\n"
     )
     assert sweep.trained == ["kept", "store", "nothing", "recorded"]
     assert sweep.evaluated == ["kept"]
@@ -39,6 +40,9 @@ def test_runs_that_keep_no_model_are_not_evaluated(load: Callable[[str], Sweep])
     assert stages["kept"] == ["partition", "train", "evaluate"]
     assert stages["store"] == stages["recorded"] == ["partition", "train"]
     assert stages["planned"] == ["partition"]
+    assert stages["on_fabric"] == ["fabric"]
+    assert sweep.experiments == ["on_fabric"]
+    assert sweep.planned == ["kept", "store", "nothing", "recorded", "planned"]
 
 
 def test_record_runs_go_by_size(load: Callable[[str], Sweep]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wse.fabric.engine.state import NO_CYCLE, Home, Main, Op, Pair, Pe, Queue, State
 from wse.fabric.tables import Assembled
@@ -20,6 +21,21 @@ def what_waits(program: Assembled, state: State) -> list[str]:
     if len(found) > MAXIMUM_LINES:
         found[-1] = "and more"
     return found
+
+
+def where_it_waits(program: Assembled, state: State) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Operations and tasks that wait, and wavelets that are left, at each PE: [height, width]."""
+    shape = (program.height, program.width)
+    pes = program.width * program.height
+    slots = np.flatnonzero(state.ops[:, Op.VECTOR] >= 0)
+    waiting = np.bincount(
+        np.searchsorted(state.homes[:, Home.OPS_END], slots, side="right"), minlength=pes
+    )
+    waiting = waiting + (state.pes[:, Pe.MAIN] == Main.WAITING)
+    waiting += np.bitwise_count(state.homes[:, Home.ACTIVATED].astype(np.uint64))
+    wavelets = np.zeros(pes, np.int64)
+    np.add.at(wavelets, state.queues[:, Queue.PE], state.queues[:, Queue.COUNT])
+    return waiting.reshape(shape), wavelets.reshape(shape)
 
 
 def _all(program: Assembled, state: State) -> Iterator[str]:

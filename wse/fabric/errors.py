@@ -1,5 +1,8 @@
 """What the fabric refuses, by name; messages are one sentence with PE, colour and cycle."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from wse.errors import OnewaferError
 
 
@@ -36,7 +39,17 @@ class MemoryRangeError(FabricError):
 
 
 class DeadlockError(FabricError):
-    """Nothing can move any more although work remains."""
+    """Nothing can move any more although work remains.
+
+    ``cycle`` is the last in which anything moved. ``waiting`` and ``wavelets`` [height, width]
+    count at each PE the operations and tasks that wait, and the wavelets left in its queues.
+    """
+
+    def __init__(
+        self, message: str, cycle: int, waiting: NDArray[np.int64], wavelets: NDArray[np.int64]
+    ) -> None:
+        super().__init__(message)
+        self.cycle, self.waiting, self.wavelets = cycle, waiting, wavelets
 
 
 class CycleLimitError(FabricError):

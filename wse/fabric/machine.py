@@ -94,7 +94,6 @@ _LEAST = dict.fromkeys(
         "descriptor_load_cycles",
         "vector_finish_cycles",
         "vector_row_cycles",
-        "task_start_cycles",
     ),
     0,
 )

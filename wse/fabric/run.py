@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.assemble import assemble, from_bits
-from wse.fabric.deadlock import what_waits
+from wse.fabric.deadlock import what_waits, where_it_waits
 from wse.fabric.engine.build import build
 from wse.fabric.engine.loop import simulate
 from wse.fabric.engine.state import Error, Pe, Router, State, Total
@@ -167,4 +167,8 @@ def _check(program: Assembled, state: State, limit: int) -> None:
     waiting = what_waits(program, state)
     if waiting:
         last = int(state.numbers[Total.LAST])
-        raise DeadlockError(f"nothing moves after cycle {last}: {'; '.join(waiting)}")
+        raise DeadlockError(
+            f"nothing moves after cycle {last}: {'; '.join(waiting)}",
+            last,
+            *where_it_waits(program, state),
+        )

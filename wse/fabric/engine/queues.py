@@ -58,8 +58,10 @@ def control_vanishes(f: State, pe: int, colour: int, wavelet: int) -> bool:
 
 @inlined
 def fail(f: State, cycle: int, pe: int, kind: int, detail: int) -> None:
-    """Record an error, if it is the first of the run: the earliest, then of the lowest PE."""
+    """Record an error, if it is the first of the run: the earliest, of the lowest PE and colour."""
     at, lowest = f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE]
-    if cycle < at or (cycle == at and pe < lowest):
+    same = cycle == at and pe == lowest and kind == f.numbers[Total.ERROR_KIND]
+    before = same and detail < f.numbers[Total.ERROR_DETAIL]
+    if cycle < at or (cycle == at and pe < lowest) or before:
         f.numbers[Total.ERROR_CYCLE], f.numbers[Total.ERROR_PE] = cycle, pe
         f.numbers[Total.ERROR_KIND], f.numbers[Total.ERROR_DETAIL] = kind, detail
