@@ -368,3 +368,23 @@ def test_fp32_rounds_to_the_nearest_fp16() -> None:
     got = run(program, WSE2).array(half, x=0, y=0)
     with np.errstate(over="ignore"):
         assert np.array_equal(got.view(np.uint16), values.astype(np.float16).view(np.uint16))
+
+
+@pytest.mark.parametrize("machine", [WSE2, WSE3], ids=lambda m: m.name)
+@pytest.mark.parametrize("queue", ["router", "input", "output"])
+def test_queues_of_three_words_are_as_good_as_any(machine: Machine, queue: str) -> None:
+    programs = broadcast(16, np.ones(64)), chain_reduce(np.ones((16, 64)))
+
+    def cycles(words: int) -> list[int]:
+        return [
+            run(p, replace(machine, **{f"{queue}_queue_words": words})).cycles for p in programs
+        ]
+
+    assert cycles(3) == cycles(8) == [run(program, machine).cycles for program in programs]
+    assert all(slow > quick for slow, quick in zip(cycles(1), cycles(3), strict=True))
+
+
+def test_a_cycle_of_the_ramp_is_two_for_each_pe_of_a_chain() -> None:
+    program = chain_reduce(np.ones((16, 64)))
+    longer = run(program, replace(WSE2, ramp_cycles=3)).cycles - run(program, WSE2).cycles
+    assert longer == 2 * 15

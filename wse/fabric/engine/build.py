@@ -64,7 +64,7 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
     state = State(
         numbers=_numbers(program, machine, limit, events, len(cells)),
         instructions=program.instructions,
-        vectors=np.hstack([program.vectors, _colours_of_vectors(program), _paces(program)]),
+        vectors=_vectors(program),
         operands=operands,
         tasks=program.tasks,
         routes=program.routes,
@@ -215,6 +215,13 @@ def _cells(program: Assembled) -> tuple[NDArray[np.uint32], Ints]:
     operands[constant, OperandColumn.X] = first + np.arange(len(values))
     scratch = np.zeros(SCRATCH_CELLS, np.uint32)
     return np.concatenate([program.memory, program.registers, values, scratch]), operands
+
+
+def _vectors(program: Assembled) -> Ints:
+    """``vectors`` with the columns RECEIVED, SENT, PACE and STREAMS."""
+    streams = program.operands[:, :, OperandColumn.KIND] == OperandKind.STREAM
+    masks = (streams << np.arange(4)).sum(axis=1, keepdims=True).astype(np.int32)
+    return np.hstack([program.vectors, _colours_of_vectors(program), _paces(program), masks])
 
 
 def _colours_of_vectors(program: Assembled) -> Ints:

@@ -118,11 +118,13 @@ def _make_steps(f: State, pe: int, cycle: int) -> None:
         slot = first + thread
         if (going >> thread) & 1 == 0 or f.ops[slot, Op.END] != NO_CYCLE:
             continue
-        if steps < most and earliest_step(f, pe, slot, cycle) <= cycle:
+        if earliest_step(f, pe, slot, cycle) <= cycle:
             step(f, pe, slot, cycle)
             f.pes[pe, Pe.LAST_THREAD] = thread
             happened(f, cycle)
             steps += 1
+            if steps == most:
+                break
     running = f.pes[pe, Pe.MEMORY_BEGIN] <= cycle < f.pes[pe, Pe.MEMORY_END]
     if steps == most and running:
         f.pes[pe, Pe.MEMORY_END] += 1
@@ -134,7 +136,7 @@ def _make_steps(f: State, pe: int, cycle: int) -> None:
 
 @inlined
 def _next_visit(f: State, pe: int, cycle: int) -> int:
-    """When this PE has something to do of itself."""
+    """When this PE has something to do of itself; whatever else is asked again in that cycle."""
     at = NEVER
     if f.pes[pe, Pe.MAIN] == Main.DUE:
         at = f.pes[pe, Pe.DUE]
@@ -148,7 +150,7 @@ def _next_visit(f: State, pe: int, cycle: int) -> int:
                 at = min(at, can_run(f, pe, first, task))
     f.pes[pe, Pe.WAITS_FOR_ROOM] = 0
     going, slot = wide(f.pes[pe, Pe.GOING]), f.homes[pe, Home.OPS]
-    while going != 0:
+    while going != 0 and at > cycle + 1:
         if going & 1 != 0:
             end = f.ops[slot, Op.END]
             at = min(at, end if end != NO_CYCLE else earliest_step(f, pe, slot, cycle + 1))

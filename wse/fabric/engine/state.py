@@ -156,7 +156,8 @@ class Op(IntEnum):
 
     ``NEXT`` is the first cycle in which its pace allows the next step, which is ``SLACK``
     thousandths of a cycle later than it would be if time were not cut into cycles.
-    ``INDEX + n`` and ``STRIDE + n`` say where operand n's next element is, in cells.
+    ``INDEX + n`` and ``STRIDE + n`` say where operand n's next element is, in cells; the stride
+    of a stream is its queue.
     """
 
     VECTOR = 0
@@ -221,9 +222,9 @@ BEST = 32
 WHERE = 38
 """Position in ``numbers`` of an operation's operands: 4 cells, then 4 strides."""
 NUMBERS = 46
-RECEIVED, SENT, PACE = range(len(VectorColumn), len(VectorColumn) + 3)
+RECEIVED, SENT, PACE, STREAMS = range(len(VectorColumn), len(VectorColumn) + 4)
 """Columns that ``vectors`` has besides: masks of the colours that an operation receives and sends;
-thousandths of a cycle from step to step."""
+thousandths of a cycle from step to step; which operands are streams, as a mask."""
 
 
 class Error(IntEnum):

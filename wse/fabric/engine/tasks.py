@@ -70,7 +70,8 @@ def _start_task(f: State, pe: int, task: int, cycle: int) -> None:
     if row[TaskColumn.KIND] == TaskKind.LOCAL:
         set_flag(f, pe, Home.ACTIVATED, task, False)
     else:
-        payload = take(f, pe, row[TaskColumn.COLOUR], cycle)
+        queue = queue_of(f, pe, row[TaskColumn.COLOUR], Pair.INPUT)
+        payload = take(f, pe, queue, cycle)
         if row[TaskColumn.REGISTER] >= 0:
             at = f.homes[pe, Home.REGISTERS] + row[TaskColumn.REGISTER]
             f.integers[at] = cell_of(payload, row[TaskColumn.REGISTER_DTYPE])

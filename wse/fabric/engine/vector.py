@@ -12,6 +12,7 @@ from wse.fabric.engine.state import (
     PACE,
     RECEIVED,
     SENT,
+    STREAMS,
     WHERE,
     CodeRow,
     Error,
@@ -121,6 +122,10 @@ def _issue_stream(f: State, pe: int, vector: int, slot: int, count: int, begin: 
     for operand in range(4):
         op[Op.INDEX + operand] = f.numbers[WHERE + operand]
         op[Op.STRIDE + operand] = f.numbers[WHERE + 4 + operand]
+        if (f.vectors[vector, STREAMS] >> operand) & 1 != 0:
+            colour = f.operands[vector, operand, OperandColumn.X]
+            kind = Pair.OUTPUT if operand == 0 else Pair.INPUT
+            op[Op.STRIDE + operand] = queue_of(f, pe, colour, kind)
     if f.vectors[vector, VectorColumn.THREAD] < 0:
         f.pes[pe, Pe.MAIN] = Main.STREAM
     f.pes[pe, Pe.DUE] = begin
@@ -169,30 +174,24 @@ def earliest_step(f: State, pe: int, slot: int, cycle: int) -> int:
     NEVER if it waits for a wavelet or for room, which will wake the PE.
     """
     op = f.ops[slot]
-    vector = op[Op.VECTOR]
-    at = max(cycle, op[Op.NEXT])
-    for operand in range(1 + f.vectors[vector, VectorColumn.SOURCES]):
-        if f.operands[vector, operand, OperandColumn.KIND] != OperandKind.STREAM:
-            continue
-        colour = f.operands[vector, operand, OperandColumn.X]
-        if operand == 0:
-            queue = queue_of(f, pe, colour, Pair.OUTPUT)
-            if f.queues[queue, Queue.COUNT] >= f.numbers[Setting.OUTPUT_WORDS]:
-                f.pes[pe, Pe.WAITS_FOR_ROOM] = 1
-                at = NEVER
-            continue
-        queue = queue_of(f, pe, colour, Pair.INPUT)
-        if f.queues[queue, Queue.COUNT] == 0 or head(f, queue) & CONTROL_BIT != 0:
-            at = NEVER
-        else:
+    at, streams = max(cycle, op[Op.NEXT]), f.vectors[op[Op.VECTOR], STREAMS]
+    if streams & 1 != 0:
+        queue = wide(op[Op.STRIDE])
+        if f.queues[queue, Queue.COUNT] >= f.numbers[Setting.OUTPUT_WORDS]:
+            f.pes[pe, Pe.WAITS_FOR_ROOM] = 1
+            return NEVER
+    for operand in range(1, 4):
+        if (streams >> operand) & 1 != 0:
+            queue = wide(op[Op.STRIDE + operand])
+            if f.queues[queue, Queue.COUNT] == 0 or head(f, queue) & CONTROL_BIT != 0:
+                return NEVER
             at = max(at, head(f, queue) >> READY_SHIFT)
     return at
 
 
 @inlined
-def take(f: State, pe: int, colour: int, cycle: int) -> int:
+def take(f: State, pe: int, queue: int, cycle: int) -> int:
     """Take the head of an input queue: its payload."""
-    queue = queue_of(f, pe, colour, Pair.INPUT)
     payload = head(f, queue) & LOW_WORD
     pop(f, queue)
     if f.queues[queue, Queue.WAITED] != 0:
@@ -202,9 +201,20 @@ def take(f: State, pe: int, colour: int, cycle: int) -> int:
 
 
 @inlined
-def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
+def _receive(
+    f: State, pe: int, vector: int, operand: int, queue: int, elements: int, cycle: int
+) -> None:
+    """Put the elements of the next wavelet into the operand's scratch."""
+    payload, dtype = take(f, pe, queue, cycle), f.operands[vector, operand, OperandColumn.DTYPE]
+    at = f.numbers[Setting.SCRATCH] + 2 * operand
+    f.integers[at] = cell_of(payload, dtype)
+    if elements == 2:
+        f.integers[at + 1] = cell_of(payload >> 16, dtype)
+
+
+@inlined
+def _send(f: State, pe: int, vector: int, queue: int, elements: int, cycle: int) -> None:
     """Put the elements in scratch into the output queue, as one wavelet."""
-    colour = f.operands[vector, 0, OperandColumn.X]
     dtype = f.operands[vector, 0, OperandColumn.DTYPE]
     scratch = f.numbers[Setting.SCRATCH]
     wavelet = wire_of(f.integers[scratch], dtype)
@@ -212,10 +222,9 @@ def _send(f: State, pe: int, vector: int, elements: int, cycle: int) -> None:
         wavelet |= wire_of(f.integers[scratch + 1], dtype) << 16
     if f.vectors[vector, VectorColumn.CONTROL] != 0:
         wavelet |= CONTROL_BIT
-    queue = queue_of(f, pe, colour, Pair.OUTPUT)
     ready = cycle + 1 + f.numbers[Setting.RAMP] - f.numbers[Setting.HOP]
     if f.queues[queue, Queue.COUNT] == 0:
-        f.routers[pe, Router.OUTPUT_FILLED] |= 1 << colour
+        f.routers[pe, Router.OUTPUT_FILLED] |= 1 << f.queues[queue, Queue.COLOUR]
         # The router has decided for this cycle already; it looks in the next one at the earliest.
         schedule(f, f.numbers[Setting.PES] + pe, max(ready, cycle + 1))
     push(f, queue, wavelet, ready)
@@ -227,23 +236,20 @@ def step(f: State, pe: int, slot: int, cycle: int) -> None:
     """One wavelet of each stream: take, compute, send."""
     op = f.ops[slot]
     vector = op[Op.VECTOR]
-    scratch = f.numbers[Setting.SCRATCH]
+    streams = f.vectors[vector, STREAMS]
     elements = min(f.vectors[vector, VectorColumn.PER_WAVELET], op[Op.LENGTH] - op[Op.DONE])
     for operand in range(4):
-        columns = f.operands[vector, operand]
-        if operand > 0 and columns[OperandColumn.KIND] == OperandKind.STREAM:
-            payload = take(f, pe, columns[OperandColumn.X], cycle)
-            dtype, at = columns[OperandColumn.DTYPE], scratch + 2 * operand
-            f.integers[at] = cell_of(payload, dtype)
-            if elements == 2:
-                f.integers[at + 1] = cell_of(payload >> 16, dtype)
-        f.numbers[WHERE + operand] = op[Op.INDEX + operand]
-        f.numbers[WHERE + 4 + operand] = op[Op.STRIDE + operand]
-        if columns[OperandColumn.KIND] == OperandKind.MEMORY:
-            op[Op.INDEX + operand] += elements * op[Op.STRIDE + operand]
+        index, stride = op[Op.INDEX + operand], op[Op.STRIDE + operand]
+        if (streams >> operand) & 1 == 0:
+            op[Op.INDEX + operand] = index + elements * stride
+        elif operand > 0:
+            _receive(f, pe, vector, operand, wide(stride), elements, cycle)
+        if (streams >> operand) & 1 != 0:
+            stride = 1
+        f.numbers[WHERE + operand], f.numbers[WHERE + 4 + operand] = index, stride
     compute(f, vector, elements)
-    if f.operands[vector, 0, OperandColumn.KIND] == OperandKind.STREAM:
-        _send(f, pe, vector, elements, cycle)
+    if streams & 1 != 0:
+        _send(f, pe, vector, wide(op[Op.STRIDE]), elements, cycle)
     op[Op.DONE] += elements
     # A late step loses what it is late by, down to the last fraction of a cycle.
     pause = f.vectors[vector, PACE] - (op[Op.SLACK] if op[Op.NEXT] == cycle else 999)
