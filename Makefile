@@ -33,10 +33,10 @@ environment: .venv/.installed
 	@touch $@
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not long"
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-all: .venv/.installed-test
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/.installed-test
 	$(BIN)/ruff format --check .
