@@ -43,9 +43,9 @@ from pipeline.schema import (
     JsonlData,
     StdlibData,
     TokenizerConfig,
-    TokenizeSlice,
     TrackingConfig,
 )
+from pipeline.slices import TokenizeSlice
 
 BARE_BATCH_BYTES = 2**22
 BPE = BpeTokenizer(name="bpe_4096", vocabulary=4096, training_bytes=32_000_000)

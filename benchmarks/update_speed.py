@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from pipeline import machine
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers import UpdateSettings, state_specs, sum_of_squares, update, weight_dtype
-from pipeline.schema import Optimizer, Precision
 
 
 def settings(optimizer: Optimizer, update_clip: float | None) -> UpdateSettings:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import machine
+from pipeline.choices import Keep, Optimizer
 from pipeline.cli import describe
 from pipeline.config import compose, plain
 from pipeline.errors import ConfigError
@@ -30,7 +31,7 @@ from pipeline.machine_speed.measure import THOROUGH_SECONDS, machine_speed
 from pipeline.machine_speed.speed import MachineSpeed
 from pipeline.models.shape import parameter_count
 from pipeline.reporting import humane
-from pipeline.schema import Config, Keep, ModelConfig, Optimizer
+from pipeline.schema import Config, ModelConfig
 from pipeline.streaming.capacity import Room, capacity
 from pipeline.streaming.disk import free_bytes
 from pipeline.streaming.ladder import ladder

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from pipeline.choices import Family
 from pipeline.errors import ConfigError
-from pipeline.schema import CapturedModel, Config, Family, ModelConfig, TrainConfig
+from pipeline.schema import CapturedModel, Config, ModelConfig, TrainConfig
 
 # Folders below results/ that are not runs.
 RESERVED_RUN_NAMES = {"corpus", "figures", "logs", "mlflow-artifacts", "records", "sweeps"}

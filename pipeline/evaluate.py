@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from pipeline.choices import Device
 from pipeline.cli import stage_main
 from pipeline.corpus.shards import TokenSplit, read_manifest
 from pipeline.errors import ModelError, TokenizerError
@@ -32,7 +33,8 @@ from pipeline.models.huggingface import Checkpoint
 from pipeline.models.shape import parameter_count, read_shape
 from pipeline.progress import Progress
 from pipeline.reporting.humane import size
-from pipeline.schema import Device, EvaluateConfig, EvaluateSlice
+from pipeline.schema import EvaluateConfig
+from pipeline.slices import EvaluateSlice
 from pipeline.tracking import log_evaluation
 from pipeline.train import choose_device
 from pipeline.training.batches import count_sequences, in_order

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.cli import stage_main
 from pipeline.files import write_json, write_text
 from pipeline.job import Job
-from pipeline.schema import FabricSlice
+from pipeline.slices import FabricSlice
 from pipeline.tracking import log_experiment
 from wse.fabric.perform import Request, perform
 from wse.fabric.pictures.draw import draw

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from pipeline import schema
+from pipeline import schema, slices
 from pipeline.config import STAGE_VERSIONS, corpus_id, plain, slice_hash, stage_slice
 from pipeline.errors import ConfigError
 from pipeline.explain import explained
@@ -21,12 +21,12 @@ from pipeline.job import Job
 from pipeline.sweep import Sweep
 
 SLICES = {
-    "tokenize": schema.TokenizeSlice,
-    "partition": schema.PartitionSlice,
-    "train": schema.TrainSlice,
-    "evaluate": schema.EvaluateSlice,
-    "fabric": schema.FabricSlice,
-    "report": schema.ReportSlice,
+    "tokenize": slices.TokenizeSlice,
+    "partition": slices.PartitionSlice,
+    "train": slices.TrainSlice,
+    "evaluate": slices.EvaluateSlice,
+    "fabric": slices.FabricSlice,
+    "report": slices.ReportSlice,
 }
 
 

@@ -25,7 +25,8 @@ from pipeline.job import Job
 from pipeline.reporting.plan_comparison import compare_plans
 from pipeline.reporting.plan_files import draw_pictures, write_trace
 from pipeline.reporting.plan_screen import plan_table
-from pipeline.schema import ModelConfig, PartitionConfig, PartitionSlice
+from pipeline.schema import ModelConfig, PartitionConfig
+from pipeline.slices import PartitionSlice
 from wse.cost import Prices
 from wse.graph import Graph
 from wse.hardware import Wafer

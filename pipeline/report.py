@@ -15,7 +15,7 @@ from pipeline.reporting.figures import draw_figures, suffix_of
 from pipeline.reporting.page import render
 from pipeline.reporting.reading import read_results
 from pipeline.reporting.scaling import comparable, fit_trained
-from pipeline.schema import ReportSlice
+from pipeline.slices import ReportSlice
 from pipeline.tracking import log_report
 
 

@@ -7,72 +7,20 @@ that is not here, or a value of another type, is refused when a configuration is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from omegaconf import MISSING
 
+from pipeline.choices import (
+    Activation,
+    ClipBy,
+    Device,
+    Execution,
+    Family,
+    Keep,
+    Optimizer,
+    Precision,
+)
 from wse.hardware import Wafer
-
-
-class Family(Enum):
-    """The three decoder families of :mod:`pipeline.models`."""
-
-    gpt2 = "gpt2"
-    gptj = "gptj"
-    gptneox = "gptneox"
-
-
-class Activation(Enum):
-    """Non-linearity of the feed-forward layer, by its name in ``transformers``."""
-
-    gelu = "gelu"
-    gelu_new = "gelu_new"
-
-
-class Precision(Enum):
-    """Arithmetic of the matrix products in training; parameters and updates stay fp32."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Device(Enum):
-    """What computes; ``auto`` takes a GPU if there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Execution(Enum):
-    """How training holds the parameters; ``auto`` takes resident when that fits, else streaming."""
-
-    auto = "auto"
-    resident = "resident"
-    streaming = "streaming"
-
-
-class Optimizer(Enum):
-    """The update rules of :mod:`pipeline.optimizers`."""
-
-    adamw = "adamw"
-    adamw8bit = "adamw8bit"
-    adafactor = "adafactor"
-
-
-class ClipBy(Enum):
-    """What ``gradient_clip`` limits: the gradient's global norm, or each tensor's update."""
-
-    norm = "norm"
-    update = "update"
-
-
-class Keep(Enum):
-    """What stays of the weights of a finished run."""
-
-    model = "model"
-    store = "store"
-    nothing = "nothing"
 
 
 @dataclass
@@ -314,63 +262,6 @@ class Config:
     evaluate: EvaluateConfig = MISSING
     fabric: FabricConfig | None = None
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-
-
-@dataclass
-class TokenizeSlice:
-    """What the tokenize stage reads."""
-
-    data: DataConfig
-    tokenizer: TokenizerConfig
-
-
-@dataclass
-class PartitionSlice:
-    """What the partition stage reads; ``trained`` says whether the run trains afterwards."""
-
-    model: ModelConfig
-    wafer: Wafer
-    partition: PartitionConfig
-    trained: bool
-
-
-@dataclass
-class FabricSlice:
-    """What the fabric stage reads; ``wafer`` names the generation."""
-
-    fabric: FabricConfig
-    wafer: str
-
-
-@dataclass
-class TrainSlice:
-    """What the train stage reads; ``corpus`` names the tokens."""
-
-    model: ModelConfig
-    train: TrainConfig
-    device: DeviceConfig
-    corpus: str
-
-
-@dataclass
-class EvaluateSlice:
-    """What the evaluate stage reads; ``train_hash`` names the trained model."""
-
-    evaluate: EvaluateConfig
-    corpus: str
-    train_hash: str
-
-
-@dataclass
-class ReportSlice:
-    """What the report reads: each run's hash by stage, and the corpora they learned.
-
-    A run without a ``train`` stage is planned only.
-    """
-
-    sweep: str
-    runs: dict[str, dict[str, str]]
-    corpora: list[str]
 
 
 GROUP_SCHEMAS: dict[str, dict[str, type]] = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from pipeline.choices import Keep
 from pipeline.config import (
     CONF_DIR,
     compose,
@@ -17,7 +18,8 @@ from pipeline.config import (
 from pipeline.constraints import check_run_name
 from pipeline.errors import ConfigError
 from pipeline.models.shape import parameter_count
-from pipeline.schema import Config, Keep, ReportSlice
+from pipeline.schema import Config
+from pipeline.slices import ReportSlice
 from wse.errors import OnewaferError
 
 SWEEP_DIR = CONF_DIR / "sweep"

@@ -28,7 +28,8 @@ from pipeline.errors import ConfigError
 from pipeline.files import write_bytes, write_json
 from pipeline.job import Job
 from pipeline.progress import Progress, byte_count, count
-from pipeline.schema import BpeTokenizer, DataConfig, FileTokenizer, TokenizeSlice
+from pipeline.schema import BpeTokenizer, DataConfig, FileTokenizer
+from pipeline.slices import TokenizeSlice
 
 
 def run(job: Job[TokenizeSlice]) -> None:

@@ -39,7 +39,7 @@ from pipeline.job import Job
 from pipeline.metric_writer import Point
 from pipeline.reporting.plan_comparison import band
 from pipeline.reporting.plan_files import plan_files
-from pipeline.schema import EvaluateSlice, FabricSlice, PartitionSlice, ReportSlice, TrainSlice
+from pipeline.slices import EvaluateSlice, FabricSlice, PartitionSlice, ReportSlice, TrainSlice
 from pipeline.training_logger import MlflowLogger, TrainingLogger
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
+from pipeline.choices import Device, Keep
 from pipeline.cli import job_by_hand, stage_main
 from pipeline.corpus.shards import TokenSplit, content_sha256, read_manifest
 from pipeline.corpus.vocabulary import check_vocabulary
@@ -30,7 +31,8 @@ from pipeline.job import Job
 from pipeline.models import huggingface
 from pipeline.models.shape import parameter_count
 from pipeline.reporting.figures import draw_timeline
-from pipeline.schema import Config, Device, Keep, TrainSlice
+from pipeline.schema import Config
+from pipeline.slices import TrainSlice
 from pipeline.streaming.disk import require_disk
 from pipeline.streaming.forecast import Forecast
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.choices import Keep
 from pipeline.job import Job
 from pipeline.metric_writer import MetricWriter
-from pipeline.schema import Keep, TrainSlice
+from pipeline.slices import TrainSlice
 from pipeline.tracking_database import last_steps, reason
 
 if TYPE_CHECKING:

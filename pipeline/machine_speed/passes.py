@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.machine_speed.products import DTYPES
 from pipeline.machine_speed.timing import best_seconds
 from pipeline.models.initialization import initialize_tensor
 from pipeline.optimizers import state_specs, weight_dtype
 from pipeline.optimizers.settings import UpdateSettings
 from pipeline.optimizers.update import sum_of_squares, update
-from pipeline.schema import ModelConfig, Optimizer, Precision
+from pipeline.schema import ModelConfig
 
 PASS_SHAPE = (512, 6144)
 """Of the tensors passed over: larger than the caches of one core, as a layer's are."""

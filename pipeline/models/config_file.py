@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.choices import Activation
 from pipeline.errors import ModelError
-from pipeline.schema import Activation
 
 # By their names in transformers; the last three are one approximation by tanh.
 ACTIVATIONS = {

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.choices import Activation
 from pipeline.errors import ModelError
 from pipeline.models.attention import Attention
 from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS, projected_cross_entropy
 from pipeline.models.products import Linear, linear
-from pipeline.schema import Activation, ModelConfig
+from pipeline.schema import ModelConfig
 
 
 class Embedding(nn.Module):

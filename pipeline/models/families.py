@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from pipeline.schema import Family
+from pipeline.choices import Family
 
 
 class RotaryPairs(Enum):

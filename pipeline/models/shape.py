@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.choices import Family
 from pipeline.errors import ModelError
 from pipeline.models.config_file import ConfigFile
 from pipeline.models.families import TRAITS
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 CONFIG_FILE = "config.json"
 

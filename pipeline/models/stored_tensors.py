@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.choices import Family
 from pipeline.errors import ModelError
 from pipeline.models.families import TRAITS
 from pipeline.models.safetensors_file import TYPES, Entry, read_header, read_tensor
-from pipeline.schema import Family
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

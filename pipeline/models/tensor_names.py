@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.schema import Family, ModelConfig
+from pipeline.choices import Family
+from pipeline.schema import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.schema import Optimizer, Precision
+from pipeline.choices import Optimizer, Precision
 
 Shape = tuple[int, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from pipeline.schema import Optimizer
+from pipeline.choices import Optimizer
 
 SMALLEST_ROOT = 2.0**-23
 """Adafactor's floor of a root second moment: the precision of fp32, as in torch.optim."""

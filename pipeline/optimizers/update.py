@@ -7,10 +7,10 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers import eager
 from pipeline.optimizers.layout import state_specs
 from pipeline.optimizers.settings import UpdateSettings
-from pipeline.schema import Optimizer, Precision
 
 FLOATS = (torch.bfloat16, torch.float32)
 

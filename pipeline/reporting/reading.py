@@ -36,7 +36,7 @@ from pipeline.reporting.results import (
     Training,
     TrainSettings,
 )
-from pipeline.schema import ReportSlice
+from pipeline.slices import ReportSlice
 from pipeline.streaming.timeline import Span
 from pipeline.streaming.trace import read_chrome_trace
 

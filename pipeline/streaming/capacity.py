@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from pipeline.choices import Execution, Family, Optimizer
 from pipeline.machine_speed.speed import MachineSpeed
 from pipeline.models.shape import parameter_count
-from pipeline.schema import Execution, Family, ModelConfig, Optimizer, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.forecast import Forecast, forecast
 from pipeline.streaming.plan import (
     ResidentPlan,

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from pipeline.choices import Optimizer
 from pipeline.errors import NoRoomError
-from pipeline.schema import Optimizer
 from pipeline.streaming.plan import StreamingPlan
 
 

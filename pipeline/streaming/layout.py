@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from pipeline.choices import ClipBy, Precision
 from pipeline.models.decoder import Embedding, Head, Layer
 from pipeline.optimizers import state_specs, weight_dtype
-from pipeline.schema import ClipBy, ModelConfig, Precision, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 
 Plane = Literal["weights", "state", "gradient"]
 

@@ -9,10 +9,11 @@ import torch
 import xxhash
 from torch import Tensor
 
+from pipeline.choices import ClipBy
 from pipeline.errors import TrainingError
 from pipeline.optimizers.settings import UpdateSettings
 from pipeline.optimizers.update import sum_of_squares, update
-from pipeline.schema import ClipBy, TrainConfig
+from pipeline.schema import TrainConfig
 from pipeline.streaming.holders import Holder
 from pipeline.streaming.layout import PartLayout, gradients_are_spooled
 from pipeline.streaming.parts import Tensors

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pipeline.choices import Precision
 from pipeline.models.decoder import Head
-from pipeline.schema import ModelConfig, Precision, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.kept_graph import KeptGraph
 from pipeline.streaming.layout import EMBEDDING, HEAD, TIED, layer_name, part_template
 

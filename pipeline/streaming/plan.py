@@ -14,9 +14,10 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipeline.choices import ClipBy
 from pipeline.models.shape import parameter_count
 from pipeline.progress import byte_count
-from pipeline.schema import ClipBy, ModelConfig, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.layout import part_layouts
 from pipeline.streaming.refusal import gibibytes, refusal
 from pipeline.streaming.sizes import (

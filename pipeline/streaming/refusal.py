@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
 
+from pipeline.choices import Optimizer
 from pipeline.errors import BudgetError
 from pipeline.models.shape import parameter_count
-from pipeline.schema import ModelConfig, Optimizer, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.ladder import ladder, within_positions
 
 GIB = 1024**3

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from pipeline.choices import Keep, Optimizer
 from pipeline.models.shape import parameter_count
-from pipeline.schema import Keep, ModelConfig, Optimizer, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.direct_io import PAGE_BYTES, page_multiple
 from pipeline.streaming.layout import (
     EMBEDDING,

@@ -12,10 +12,11 @@ import math
 from dataclasses import dataclass
 
 from pipeline import machine
+from pipeline.choices import Keep, Optimizer, Precision
 from pipeline.models.families import TRAITS
 from pipeline.models.loss import CHUNK_TOKENS
 from pipeline.models.products import BLOCK_ELEMENTS
-from pipeline.schema import Keep, ModelConfig, Optimizer, Precision, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming.layout import (
     EMBEDDING,
     HEAD,

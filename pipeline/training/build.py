@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from pipeline.choices import Execution as Way
 from pipeline.errors import BudgetError
 from pipeline.machine_speed.measure import QUICK_SECONDS, machine_speed
 from pipeline.models.shape import parameter_count
 from pipeline.progress import Progress
-from pipeline.schema import Execution as Way
-from pipeline.schema import TrainSlice
+from pipeline.slices import TrainSlice
 from pipeline.streaming.engine import StepEngine
 from pipeline.streaming.fill import fill
 from pipeline.streaming.forecast import Forecast, forecast

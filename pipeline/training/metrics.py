@@ -9,7 +9,7 @@ from typing import Any
 from pipeline import machine
 from pipeline.job import Job
 from pipeline.models.shape import parameter_count
-from pipeline.schema import TrainSlice
+from pipeline.slices import TrainSlice
 from pipeline.streaming.forecast import Forecast
 from pipeline.streaming.plan import ResidentPlan, StreamingPlan
 from pipeline.training.loop import TrainingLoop

@@ -25,7 +25,8 @@ from pipeline.described_hardware import known_wafers
 from pipeline.files import write_json
 from pipeline.job import Job
 from pipeline.reporting import humane
-from pipeline.schema import PartitionConfig, TrainSlice
+from pipeline.schema import PartitionConfig
+from pipeline.slices import TrainSlice
 from pipeline.training.history import History
 from wse.plan import Request, planned_step
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.choices import Family
 from pipeline.evaluation.plan import plan_streamed, resident_bytes
 from pipeline.evaluation.streamed import streamed_loss
 from pipeline.machine import peak_rss_bytes
 from pipeline.models.huggingface import Checkpoint, export_parts
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 from pipeline.streaming.layout import parameter_shapes
 
 CPU = torch.device("cpu")

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipeline.choices import Family
 from pipeline.errors import ModelError
 from pipeline.evaluation import plan
 from pipeline.evaluation.arithmetic import multiplied_as, products
@@ -26,7 +27,7 @@ from pipeline.models.families import TRAITS
 from pipeline.models.huggingface import Checkpoint, export_parts, from_directory
 from pipeline.models.shape import parameter_count
 from pipeline.reporting.reading import EVALUATION
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 from pipeline.streaming.layout import parameter_shapes, part_names
 
 CPU = torch.device("cpu")

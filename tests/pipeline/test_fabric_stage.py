@@ -14,7 +14,7 @@ from pipeline.reporting.figures import draw_figures, suffix_of
 from pipeline.reporting.page import render
 from pipeline.reporting.reading import Reader
 from pipeline.reporting.results import Results
-from pipeline.schema import FabricSlice
+from pipeline.slices import FabricSlice
 from tests.pipeline.tracking.logged import artifact, job_of, the_run
 from wse.fabric.errors import FabricError
 from wse.fabric.pictures import FILES

@@ -20,7 +20,8 @@ from pipeline.job import Job
 from pipeline.partition import picture_and_log, plan_model, run
 from pipeline.reporting import plan_screen
 from pipeline.reporting.plan_screen import plan_table
-from pipeline.schema import PartitionConfig, PartitionSlice, TrackingConfig
+from pipeline.schema import PartitionConfig, TrackingConfig
+from pipeline.slices import PartitionSlice
 from tests.golden.renew import LADDER, golden_plan
 from wse.errors import OnewaferError
 from wse.hardware import check

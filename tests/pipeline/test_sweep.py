@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import sweep as sweeps
-from pipeline.schema import Execution, Keep
+from pipeline.choices import Execution, Keep
 from pipeline.sweep import Sweep, load_sweep
 
 

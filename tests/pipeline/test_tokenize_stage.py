@@ -39,9 +39,9 @@ from pipeline.schema import (
     StdlibData,
     TextData,
     TokenizerConfig,
-    TokenizeSlice,
     TrackingConfig,
 )
+from pipeline.slices import TokenizeSlice
 
 BPE = BpeTokenizer(name="bpe", vocabulary=300, training_bytes=10_000)
 
@@ -289,7 +289,8 @@ import sys
 from pathlib import Path
 from pipeline import machine, tokenize
 from pipeline.job import Job
-from pipeline.schema import BpeTokenizer, TextData, TokenizeSlice, TrackingConfig
+from pipeline.schema import BpeTokenizer, TextData, TrackingConfig
+from pipeline.slices import TokenizeSlice
 folder = Path(sys.argv[1])
 data = TextData(name="t", paths=[str(folder / "text")])
 tokenizer = BpeTokenizer(name="b", vocabulary=300, training_bytes=1_000_000)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
 
+from wse.kept_code import KeptCode
+
 PACKAGE = Path(__file__).parents[1]
+KEPT = KeptCode("optimizers", PACKAGE, tuple(sorted(PACKAGE.rglob("*.py"))))
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
@@ -28,25 +29,4 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile at first use. The code is kept on disk where there is a folder to write."""
-    config: Any = numba.config
-    before = config.CACHE_DIR
-    try:
-        config.CACHE_DIR = str(_folder(before))
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no such folder, or no home: compiled anew in each process
-        return inlined(function)
-    finally:
-        config.CACHE_DIR = before
-
-
-def _folder(chosen: str) -> Path:
-    """Of this package's sources as they are now.
-
-    Numba itself looks only whether a function's own file has changed, not those that it calls.
-    """
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    beside = PACKAGE / "__pycache__"
-    home = beside if os.access(beside, os.W_OK) else Path.home() / ".cache" / "onewafer"
-    return Path(chosen or home) / f"optimizers-{digest.hexdigest()}"
+    return KEPT.compiled(function, OPTIONS)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from pipeline.choices import Family
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.families import TRAITS
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pipeline.choices import Family
 from pipeline.machine import peak_rss_bytes
 from pipeline.models.huggingface import export_parts, read_parts
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 from pipeline.streaming.layout import parameter_shapes
 
 WIDE = ModelConfig(

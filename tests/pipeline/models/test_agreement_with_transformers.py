@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from pipeline.choices import Activation, Family
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.families import TRAITS
 from pipeline.models.generation import generate
@@ -21,7 +22,7 @@ from pipeline.models.huggingface import export, from_directory
 from pipeline.models.initialization import initialize
 from pipeline.models.shape import hugging_face_config, parameter_count
 from pipeline.models.tensor_names import rules
-from pipeline.schema import Activation, Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 CONF = Path(__file__).parents[3] / "conf" / "model"
 LADDER = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "hf")

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from pipeline.choices import Family
 from pipeline.errors import ModelError
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.generation import generate
 from pipeline.models.initialization import initialize, initialize_part
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 MakeModel = Callable[..., ModelConfig]
 MakeDecoder = Callable[..., Decoder]

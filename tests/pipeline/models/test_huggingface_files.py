@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from pipeline.choices import Family
 from pipeline.errors import ModelError, TokenizerError
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.huggingface import export, from_directory, load_weights
 from pipeline.models.safetensors_file import SafetensorsWriter
 from pipeline.models.tensor_names import rules
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 each_family = pytest.mark.parametrize("family", Family)
 WEIGHTS = "model.safetensors"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from pipeline.choices import Family
 from pipeline.models.decoder import Decoder
 from pipeline.models.huggingface import (
     Checkpoint,
@@ -24,7 +25,7 @@ from pipeline.models.huggingface import (
     read_part,
     read_parts,
 )
-from pipeline.schema import Family, ModelConfig
+from pipeline.schema import ModelConfig
 from pipeline.streaming.layout import part_names
 
 MakeModel = Callable[..., ModelConfig]

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from transformers import GPT2Config, GPTJConfig, GPTNeoXConfig
 
+from pipeline.choices import Activation, Family
 from pipeline.errors import ModelError
 from pipeline.models.shape import hugging_face_config, read_shape
-from pipeline.schema import Activation, Family, ModelConfig
+from pipeline.schema import ModelConfig
 
 GPT2 = {"model_type": "gpt2", "n_layer": 2, "n_embd": 24, "n_head": 3, "n_positions": 16}
 GPT2 |= {"vocab_size": 61}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers import UpdateSettings, eager, split, state_specs, update, weight_dtype
 from pipeline.optimizers.master import join
-from pipeline.schema import Optimizer, Precision
 
 SETTINGS = UpdateSettings(
     optimizer=Optimizer.adamw,

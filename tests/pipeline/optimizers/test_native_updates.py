@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers import sum_of_squares
-from pipeline.schema import Optimizer, Precision
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers.native import bits
 from pipeline.optimizers.rounding import random_bits, random_key, round_stochastically
-from pipeline.schema import Optimizer, Precision
 
 CPU = torch.device("cpu")
 ALL = torch.Size([2**16])

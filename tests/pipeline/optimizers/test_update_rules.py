@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.optimizers import sum_of_squares
-from pipeline.schema import Optimizer, Precision
 
 STEPS = 8
 SHAPE = (37, 53)

@@ -15,7 +15,8 @@ from PIL import Image
 from pipeline import report
 from pipeline.job import Job
 from pipeline.reporting.plan_files import FLOORPLAN, ROOFLINE
-from pipeline.schema import ReportSlice, TrackingConfig
+from pipeline.schema import TrackingConfig
+from pipeline.slices import ReportSlice
 from pipeline.streaming.timeline import Span
 from pipeline.streaming.trace import write_chrome_trace
 

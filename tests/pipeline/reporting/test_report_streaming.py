@@ -8,13 +8,13 @@ from math import prod
 
 import pytest
 
+from pipeline.choices import Optimizer, Precision
 from pipeline.errors import ReportError
 from pipeline.optimizers import state_specs, weight_dtype
 from pipeline.report import run
 from pipeline.reporting.comparison import STORED_BYTES, compare
 from pipeline.reporting.page import render
 from pipeline.reporting.reading import read_results
-from pipeline.schema import Optimizer, Precision
 
 REASON = "model=gpt_30b: needs 66.0 GB of disk, 50.0 GB are free"
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.choices import Optimizer
 from pipeline.config import compose
 from pipeline.errors import BudgetError, StoreError
-from pipeline.schema import ModelConfig, Optimizer, TrainConfig
+from pipeline.schema import ModelConfig, TrainConfig
 from pipeline.streaming import disk
 from pipeline.streaming.ladder import ladder
 from pipeline.streaming.layout import part_layouts
