@@ -11,6 +11,8 @@ fabric refuses, ends as one line and exit code 2.
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -56,16 +58,21 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         result = perform(request, timeline=options.out is not None)
+        drawn = {} if options.out is None else draw(request.program, result)
+        paths = write(options.out, drawn) if drawn else []
         print("\n".join(summarise(request.program, result).lines()))
-        if options.out is not None:
-            show(write(options.out, draw(request.program, result)))
+        show(paths)
     except DeadlockError as error:
         if options.out is not None:
-            drawn = draw_deadlock(request.program, request.machine, error)
-            show(write(options.out, {DEADLOCK: drawn}))
+            picture = draw_deadlock(request.program, request.machine, error)
+            show(write(options.out, {DEADLOCK: picture}))
         refuse(str(error))
     except OnewaferError as error:
         refuse(str(error))
+    except BrokenPipeError:
+        # Who read the lines, a pager for one, has gone: nothing is wrong, nor to be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         refuse(f"{error.filename}: {(error.strerror or str(error)).lower()}")
 
@@ -74,6 +81,7 @@ def show(paths: list[Path]) -> None:
     """Say which files were written."""
     for path in paths:
         print(f"  written       {path}")
+    sys.stdout.flush()
 
 
 def make_parser() -> OneLineParser:

@@ -83,9 +83,11 @@ def _check_code(code: Code, machine: Machine) -> None:
     sizes = [array.length * array.dtype.size_bytes for array, _ in code.arrays.values()]
     used = sum(sizes) + sum(register.dtype.size_bytes for register, _ in code.registers.values())
     if used > machine.usable_sram_bytes:
+        y, x = np.argwhere(code.pes)[0]
         raise CapacityError(
-            f"code {code.name}: {used} bytes of arrays and registers; a PE of {machine.name} has "
-            f"{machine.usable_sram_bytes} of SRAM for them"
+            f"PE ({x}, {y}), code {code.name}: {used} bytes of arrays and registers; a PE of "
+            f"{machine.name} has {machine.usable_sram_bytes} of SRAM for them: give it fewer or "
+            "smaller ones"
         )
     if len(code.tasks) > MAXIMUM_TASKS:
         raise CapacityError(f"code {code.name}: {len(code.tasks)} tasks; a PE has {MAXIMUM_TASKS}")

@@ -59,7 +59,7 @@ class Result:
 
     @property
     def utilisation(self) -> float:
-        """Mean share of the cycles in which PEs with a code were busy."""
+        """Mean share of the cycles in which the vector units of PEs with a code worked."""
         with_code = self.program.code_of.reshape(self.busy_cycles.shape) >= 0
         if not with_code.any() or self.cycles == 0:
             return 0.0

@@ -15,11 +15,8 @@ from wse.fabric.tables import PORT_NAMES, PORTS
 class Summary:
     """What a run took. Shares are of the run's cycles.
 
-    Work is that of a PE's main thread and of its vector unit. The two can work at once, so its
-    share may be more than 1.
-
-    ``utilisation`` is the mean, over all PEs with a code, of the share in which a PE works; of
-    several busiest PEs or links the first is given, row by row.
+    ``utilisation`` is the mean, over all PEs with a code, of the share in which a PE's vector unit
+    works; of several busiest PEs or links the first is given, row by row.
     """
 
     program: str
@@ -52,7 +49,7 @@ class Summary:
             f"{self.program} on {self.width} x {self.height} PEs of {self.machine}, simulated",
             f"  cycles        {self.cycles:,}",
             f"  utilisation   {self.utilisation:.1%} of the cycles, busiest PE {self.busiest_pe} "
-            f"{self.busiest_pe_share:.1%} (work of main thread and vector unit, which overlap)",
+            f"{self.busiest_pe_share:.1%} (vector units at work)",
             f"  busiest link  {link if self.link_wavelets else 'none, no wavelet left its PE'}",
             f"  speed         {self.pe_cycles_per_second / 1e6:,.2f} million PE-cycles a second, "
             "measured on this machine",

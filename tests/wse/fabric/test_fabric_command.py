@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -52,6 +54,13 @@ def test_the_summary_is_what_the_run_did():
     assert summary.busiest_link_share == 10 / result.cycles
     assert 0 < summary.utilisation <= summary.busiest_pe_share
     assert summary.to_dict()["numbers"] == "simulated"
+
+
+def test_no_vector_unit_works_longer_than_the_run():
+    # Here main threads and vector units are at work in almost every cycle.
+    result = perform(Request("mesh_gemm", 4, 4, "wse3", size=12))
+    assert 0.8 < summarise("mesh_gemm", result).utilisation < 1
+    assert result.busy_cycles.max() <= result.cycles
 
 
 def test_every_bar_of_the_timeline_lies_within_the_run():
@@ -144,3 +153,13 @@ def starving(width: int, height: int, size: int, dtype: DType) -> Experiment:
     with waiting.main():
         waiting.move(waiting.array("kept", size, dtype), unsent)
     return Experiment(program, ())
+
+
+def test_a_reader_that_goes_is_no_mistake(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wse.fabric", *SMALL, "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141

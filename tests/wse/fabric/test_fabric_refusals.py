@@ -86,7 +86,9 @@ def test_more_than_the_machine_has() -> None:
 
     big = Program(1, 1)
     big.code("big").array("x", 22_489, F16)
-    with pytest.raises(CapacityError, match=r"code big: 44978 bytes .* wse2 has 44976"):
+    with pytest.raises(
+        CapacityError, match=r"PE \(0, 0\), code big: 44978 bytes .* wse2 has 44976"
+    ):
         assemble(big, WSE2)
 
     queues = Program(1, 1)

@@ -47,7 +47,6 @@ def _complete(f: State, pe: int, slot: int, cycle: int) -> None:
     end = cycle
     if f.vectors[vector, VectorColumn.THREAD] < 0:
         end += f.numbers[Setting.FINISH]
-        f.pes[pe, Pe.BUSY] += f.numbers[Setting.FINISH]
         f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, end
     f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], end)
     f.numbers[Total.CHANGED] = max(f.numbers[Total.CHANGED], cycle)
@@ -100,7 +99,6 @@ def _run_main(f: State, pe: int, cycle: int) -> None:
         else:
             cycles = execute_scalar(f, pe, row)
             pes[Pe.DUE] = now + cycles
-            pes[Pe.BUSY] += cycles
             record(f, pe, row, now, now + cycles)
         happened(f, now)
         f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], pes[Pe.DUE])

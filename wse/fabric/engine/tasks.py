@@ -78,7 +78,6 @@ def _start_task(f: State, pe: int, task: int, cycle: int) -> None:
     start = f.numbers[Setting.TASK_START]
     f.pes[pe, Pe.LAST_TASK], f.pes[pe, Pe.ROW] = task, row[TaskColumn.ENTRY]
     f.pes[pe, Pe.MAIN], f.pes[pe, Pe.DUE] = Main.DUE, cycle + start
-    f.pes[pe, Pe.BUSY] += start
     f.numbers[Total.CYCLES] = max(f.numbers[Total.CYCLES], cycle + start)
 
 

@@ -106,7 +106,7 @@ def _issue_memory(f: State, pe: int, vector: int, count: int, begin: int) -> Non
     cycles, finish = _memory_cycles(f, vector, count), f.numbers[Setting.FINISH]
     f.pes[pe, Pe.MEMORY_BEGIN], f.pes[pe, Pe.MEMORY_END] = begin, begin + cycles
     f.pes[pe, Pe.DUE] = begin + cycles + finish
-    f.pes[pe, Pe.BUSY] += cycles + finish
+    f.pes[pe, Pe.BUSY] += cycles
 
 
 @inlined
@@ -157,7 +157,6 @@ def issue(f: State, pe: int, vector: int, now: int) -> bool:
         return True
     setup = f.vectors[vector, VectorColumn.LOADS] * f.numbers[Setting.LOAD]
     setup += f.numbers[Setting.START]
-    f.pes[pe, Pe.BUSY] += setup
     if streams:
         _issue_stream(f, pe, vector, slot, count, now + setup)
     else:

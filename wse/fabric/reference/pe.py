@@ -71,12 +71,11 @@ class ProcessingElement:
         self.sent: list[tuple[int, Wavelet]] = []
         self.acted = self.completed = False
         self.last_cycle = 0
-        self.main_thread_cycles = 0
 
     @property
     def busy_cycles(self) -> int:
-        """Cycles of the main thread and of the vector unit."""
-        return self.main_thread_cycles + self.vector_unit.busy_cycles
+        """Cycles of the vector unit."""
+        return self.vector_unit.busy_cycles
 
     def act(self, cycle: int) -> None:
         """Phase B of ``cycle``; raise :class:`MemoryRangeError`."""
@@ -119,7 +118,6 @@ class ProcessingElement:
             self.last_cycle = max(self.last_cycle, cycle)
             if operation.synchronous:
                 self.due = cycle + self.machine.vector_finish_cycles
-                self.main_thread_cycles += self.machine.vector_finish_cycles
                 self.last_cycle = max(self.last_cycle, self.due)
             if operation.activates >= 0:
                 self.tasks[operation.activates].activated = True
@@ -168,9 +166,8 @@ class ProcessingElement:
                 goes_on = self.execute(self.row, cycle)
 
     def go_on(self, cycle: int, cycles: int) -> None:
-        """Let the main thread, busy for ``cycles`` from ``cycle``, go on after them."""
+        """Let the main thread go on ``cycles`` after ``cycle``."""
         self.due = cycle + cycles
-        self.main_thread_cycles += cycles
         self.acts_until(self.due)
 
     def select_task(self, cycle: int) -> bool:
