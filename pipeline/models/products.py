@@ -10,6 +10,7 @@ Shapes: n tokens, o outputs, i inputs; b sequences, h heads, t tokens, e element
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -147,6 +148,19 @@ def _weight_gradient(gradient_no: Tensor, x_ni: Tensor) -> Tensor:
 
 
 def _block(lines: int, length: int) -> tuple[Tensor, int]:
-    """Memory for a block of lines of a matrix in fp32, and how many lines it holds."""
+    """Memory for a block of lines of a matrix in fp32, and how many lines it holds.
+
+    Every thread has its own, of the largest size yet: taken anew for each product, it would come
+    to lie elsewhere each time, and leave a gap as large behind what is kept in between.
+    """
     size = min(lines, max(1, BLOCK_ELEMENTS // length))
-    return torch.empty(size * length), size
+    block: Tensor | None = getattr(_of_thread, "block", None)
+    if block is None or block.numel() < size * length:
+        # The old one goes first. An inference tensor could be written to in that mode alone.
+        _of_thread.block = block = None
+        with torch.inference_mode(False):
+            _of_thread.block = block = torch.empty(size * length)
+    return block, size
+
+
+_of_thread = threading.local()

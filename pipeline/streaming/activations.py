@@ -5,8 +5,10 @@ The lowest layers' are used last: where memory has no room for all, those are sp
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from pipeline.streaming.buffers import lasting
 from pipeline.streaming.holders import Holder
 from pipeline.streaming.layout import layer_name
 
@@ -23,7 +25,7 @@ class Activations:
     def put(self, part: str, inputs: list[Tensor]) -> None:
         """Keep the inputs of ``part``."""
         if part not in self._spilled:
-            self._kept[part] = inputs
+            self._kept[part] = _moved(inputs)
             return
         self._counts[part] = len(inputs)
         for number, x_btd in enumerate(inputs):
@@ -40,3 +42,14 @@ class Activations:
             return self._kept.pop(part)
         count = self._counts.pop(part)
         return [self._holder.unspill(f"{part}.{number}") for number in range(count)]
+
+
+def _moved(inputs: list[Tensor]) -> list[Tensor]:
+    """The same in memory that lasts."""
+    pieces = lasting([x_btd.nbytes for x_btd in inputs], inputs[0].device)
+    moved = [
+        piece.view(x_btd.dtype).view(x_btd.shape)
+        for piece, x_btd in zip(pieces, inputs, strict=True)
+    ]
+    torch._foreach_copy_(moved, inputs)
+    return moved

@@ -4,9 +4,8 @@ Autograd saves a product's matrix beside its input. Of a streamed layer that is 
 saves, and the backward pass has the weights at hand anyway, to update them. So the graph saves
 where in the layer's weights a tensor lay, and is given the weights again when it is needed.
 
-The rest of a micro-batch is moved to one block of memory. Kept where they were made, between
-tensors that live for a moment, activations leave gaps that the C library does not give back: half
-as much again, as seen with layers of GPT-NeoX 20B and 512 tokens.
+The rest of a micro-batch is moved to one block, in memory of its own: see
+:func:`pipeline.streaming.buffers.lasting`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 
 from pipeline.machine import give_back_free_memory
+from pipeline.streaming.buffers import lasting
 
-ALIGNMENT = 64
-"""Bytes, as torch aligns tensors: a product's last bit may depend on it."""
-
-LARGE_BYTES = 2**24
-"""Of a block; the gaps that smaller ones leave are not worth the time that giving back takes."""
+GAPS_BYTES = 2**26
+"""Of what is kept, before gaps are given back: fewer are not worth the time that it takes."""
 
 
 class _View(NamedTuple):
@@ -39,12 +36,30 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
 
+class Gaps:
+    """What the C library keeps between the nodes of kept graphs, too small for the next layer's.
+
+    Seen: 24 MB for each 65 MB that is kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept_bytes = 0
+
+    def grow(self, kept_bytes: int) -> None:
+        """So much more is kept; gives the gaps back if that makes it much."""
+        self._kept_bytes += kept_bytes
+        if self._kept_bytes >= GAPS_BYTES:
+            give_back_free_memory()
+            self._kept_bytes = 0
+
+
 class KeptGraph:
     """A layer's passes of all micro-batches, x_btd -> x_btd; taken back first in, first out."""
 
-    def __init__(self, module: nn.Module) -> None:
-        """``module`` holds the weights of the forward pass."""
+    def __init__(self, module: nn.Module, gaps: Gaps) -> None:
+        """``module`` holds the weights of the forward pass; ``gaps`` are those of the process."""
         self._module = module
+        self._gaps = gaps
         self._parameters = list(module.parameters())
         self._passes: list[tuple[Tensor, GradientEdge]] = []
         self._weights: Sequence[Tensor] = self._parameters
@@ -55,7 +70,7 @@ class KeptGraph:
         kept = _Kept(self)
         with saved_tensors_hooks(kept.pack, kept.unpack):
             y_btd = self._module(leaf_btd)
-        kept.move()
+        self._gaps.grow(kept.move())
         _let_go(leaf_btd)
         self._passes.append((leaf_btd, get_gradient_edge(y_btd)))
         return y_btd.detach()
@@ -123,16 +138,14 @@ class _Kept:
             memory = self._moved[view.number].view(view.dtype)
         return memory.as_strided(view.size, view.stride, memory.storage_offset() + view.offset)
 
-    def move(self) -> None:
-        """Copy all that was saved to one block; the tensors themselves may go."""
-        sizes = [-(-storage.nbytes() // ALIGNMENT) * ALIGNMENT for storage in self._storages]
-        block = torch.empty(sum(sizes), dtype=torch.uint8, device=self._storages[0].device)
-        self._moved = block.split(sizes)
+    def move(self) -> int:
+        """Copy all that was saved to one block; the tensors may go. Returns how many bytes."""
+        sizes = [storage.nbytes() for storage in self._storages]
+        self._moved = lasting(sizes, self._storages[0].device)
         for piece, storage in zip(self._moved, self._storages, strict=True):
-            piece[: storage.nbytes()].copy_(torch.empty_like(piece[:0]).set_(storage))
+            piece.copy_(torch.empty_like(piece[:0]).set_(storage))
         self._storages.clear()
-        if block.nbytes >= LARGE_BYTES:
-            give_back_free_memory()
+        return sum(sizes)
 
 
 def _let_go(tensor: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline.choices import Precision
 from pipeline.models.decoder import Head
 from pipeline.schema import ModelConfig, TrainConfig
-from pipeline.streaming.kept_graph import KeptGraph
+from pipeline.streaming.kept_graph import Gaps, KeptGraph
 from pipeline.streaming.layout import EMBEDDING, HEAD, TIED, layer_name, part_template
 
 Tensors = dict[str, Tensor]
@@ -25,6 +25,7 @@ class Parts:
 
     def __init__(self, model: ModelConfig, train: TrainConfig, device: torch.device) -> None:
         self.model, self.train, self._device = model, train, device
+        self._gaps = Gaps()
         self._layer = part_template(model, layer_name(0))
         self._ends = {part: part_template(model, part) for part in (EMBEDDING, HEAD)}
         self._empty = {
@@ -46,7 +47,7 @@ class Parts:
     ) -> tuple[list[Tensor], KeptGraph]:
         """The same, and the graph, so that the backward pass need not compute it again."""
         with self._bound(part, weights) as module, self._autocast():
-            kept = KeptGraph(module)
+            kept = KeptGraph(module, self._gaps)
             outputs = [kept.forward(x_btd) for x_btd in inputs]
             kept.let_go_of_weights()
         return outputs, kept

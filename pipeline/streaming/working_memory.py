@@ -48,7 +48,7 @@ class WorkingMemory:
         """Phase -> what is there at once."""
         return {
             "fill": self._fill(),
-            "forward": self._boundary(outputs=1) | self._kept() | self._graph(),
+            "forward": self._boundary(outputs=2) | self._kept() | self._graph(),
             "head": self._boundary(outputs=2) | self._kept() | self._head(),
             "layers": self._boundary(outputs=2) | self._kept() | self._graph() | self._layer(),
             "embedding": self._embedding(),

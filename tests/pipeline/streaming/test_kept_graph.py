@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +16,7 @@ from pipeline.streaming import kept_graph
 from pipeline.streaming.layout import layer_name, part_layouts
 from pipeline.streaming.parts import Parts
 from pipeline.streaming.working_memory import WorkingMemory
+from tests.pipeline.streaming.processes import REPOSITORY
 
 LAYER = layer_name(0)
 MODELS = {"gpt2": "cerebras_gpt_111m", "gptj": "gptj_6b", "gptneox": "gptneox_20b"}
@@ -91,9 +95,9 @@ def test_a_graph_takes_no_more_than_is_planned(
     saved: list[int] = []
     move = kept_graph._Kept.move
 
-    def counted(kept: kept_graph._Kept) -> None:
-        saved.extend(storage.nbytes() for storage in kept._storages)
-        move(kept)
+    def counted(kept: kept_graph._Kept) -> int:
+        saved.append(move(kept))
+        return saved[-1]
 
     monkeypatch.setattr(kept_graph._Kept, "move", counted)
     parts = Parts(config.model, config.train, torch.device("cpu"))
@@ -101,3 +105,45 @@ def test_a_graph_takes_no_more_than_is_planned(
     parts.forward_kept(LAYER, weights_of(config), inputs)
     planned = WorkingMemory(config.model, config.train, layouts).kept_graph_bytes
     assert sum(saved) <= 1.05 * planned  # norms' statistics and angles are in no term
+
+
+GROWTH = """
+from pathlib import Path
+import torch
+from pipeline.models import products
+from pipeline.streaming.layout import layer_name
+from pipeline.streaming.parts import Parts
+from tests.pipeline.streaming.test_kept_graph import LAYER, large, weights_of
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+products.processor_multiplies_bf16 = lambda: False
+config = large()
+parts = Parts(config.model, config.train, torch.device("cpu"))
+x_btd = [torch.randn(1, config.train.sequence_length, config.model.hidden)]
+weights, kept = weights_of(config), []
+for _ in range(LAYERS + 4):
+    kept.append(parts.forward_kept(LAYER, weights, x_btd))
+    if len(kept) == 4:
+        before = resident_bytes()
+print(resident_bytes() - before)
+"""
+LAYERS = 40
+
+
+def large() -> Config:
+    shape = ["model.hidden=768", "model.heads=12", "model.feed_forward=3072"]
+    sizes = ["train.sequence_length=64", "train.global_batch=1"]
+    return compose(["model=nano_gptneox", *shape, *sizes, "train=record", "train.precision=bf16"])
+
+
+def test_what_lies_between_kept_graphs_is_used_again() -> None:
+    """A layer's passing tensors are ten times what is kept of it: gaps would fill the memory."""
+    code = GROWTH.replace("LAYERS", str(LAYERS))
+    grown = int(subprocess.check_output([sys.executable, "-c", code], text=True, cwd=REPOSITORY))
+    config = large()
+    assert config.train is not None
+    layouts = part_layouts(config.model, config.train)
+    kept_bytes = WorkingMemory(config.model, config.train, layouts).kept_graph_bytes
+    assert grown <= 1.3 * LAYERS * kept_bytes
