@@ -3,15 +3,17 @@
     python -m wse.calibrate            fit, and print the constants and every row's error
     python -m wse.calibrate --write    also renew wse/validation/calibration.json
 
-Two constants are fitted to the rows of the software that plans stand for, by least squares of the
-relative error of the step time. Each row is also predicted from a fit to the other rows; the
-range of those errors is the band of every plan. Of each older release there is one row: the
-achieved rate is fitted to it, the fixed cost is kept.
+One constant is fitted to the rows of the software that plans stand for, the fixed cost of a layer,
+by least squares of the relative error of the step time; the rate is that of the simulated fabric.
+Each row is also predicted from a fit to the other rows; the range of those errors is the band of
+every plan. Of each older release there is one row: the share of the rate that it achieved is fitted
+to it, the fixed cost is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +29,7 @@ from wse.transformer import training_graph
 from wse.validation import TrainingRow, training_rows
 
 RELEASE = "R2.0"
-START = Calibration(RELEASE, 0.8, 0.003, 1.0, 1.0)
+START = Calibration(RELEASE, 1.0, 0.003, 1.0, 1.0)
 MAXIMUM_ROUNDS = 40
 SMALL = 1e-3
 
@@ -51,16 +53,16 @@ def error(row: TrainingRow, wafer: Wafer, calibration: Calibration) -> float:
 
 
 def fit(rows: Sequence[TrainingRow], wafer: Wafer, start: Calibration = START) -> Calibration:
-    """Fit both constants to ``rows``; of ways that change with them, the best fit is taken."""
+    """Fit the fixed cost to ``rows``; of ways that change with it, the best fit is taken."""
     best, least = start, np.inf
     current = start
     for _ in range(MAXIMUM_ROUNDS):
         errors, slopes = _linearized(rows, wafer, current)
         if (squares := float(errors @ errors)) < least:
             best, least = current, squares
-        change = np.linalg.lstsq(slopes, -errors)[0]
-        current = _changed(current, *np.clip(change, -0.5, 0.5))
-        if np.abs(change).max() < 1e-9:
+        change = float(-(slopes @ errors) / (slopes @ slopes))
+        current = _costlier(current, max(-0.5, min(0.5, change)))
+        if abs(change) < 1e-9:
             break
     return best
 
@@ -68,26 +70,28 @@ def fit(rows: Sequence[TrainingRow], wafer: Wafer, start: Calibration = START) -
 def _linearized(
     rows: Sequence[TrainingRow], wafer: Wafer, calibration: Calibration
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors (rows,) and their slopes (rows, 2) by the logarithm of each constant, ways held."""
+    """Errors (rows,) and their slopes (rows,) by the logarithm of the fixed cost, ways held."""
     errors, slopes = [], []
     for row in rows:
         way = simulated(row, wafer, calibration).way
-        base, slower, fixed = (
-            step(setup_of(row, wafer, _changed(calibration, *by)), way).seconds / row.step_seconds
-            for by in ((0.0, 0.0), (SMALL, 0.0), (0.0, SMALL))
+        base, costlier = (
+            step(setup_of(row, wafer, _costlier(calibration, by)), way).seconds / row.step_seconds
+            for by in (0.0, SMALL)
         )
         errors.append(base - 1)
-        slopes.append([(slower - base) / SMALL, (fixed - base) / SMALL])
+        slopes.append((costlier - base) / SMALL)
     return np.array(errors), np.array(slopes)
 
 
-def _changed(calibration: Calibration, slower: float, fixed: float) -> Calibration:
-    """The constants with the rate lower and the fixed cost higher by these logarithms."""
-    return replace(
-        calibration,
-        achieved_share=calibration.achieved_share * float(np.exp(-slower)),
-        fixed_seconds_per_layer=calibration.fixed_seconds_per_layer * float(np.exp(fixed)),
-    )
+def _costlier(calibration: Calibration, by: float) -> Calibration:
+    """The constants with the fixed cost higher by this logarithm."""
+    fixed = calibration.fixed_seconds_per_layer * math.exp(by)
+    return replace(calibration, fixed_seconds_per_layer=fixed)
+
+
+def _slower(calibration: Calibration, by: float) -> Calibration:
+    """The constants with the rate lower by this logarithm."""
+    return replace(calibration, achieved_share=calibration.achieved_share * math.exp(-by))
 
 
 def left_out_errors(rows: Sequence[TrainingRow], wafer: Wafer) -> list[float]:
@@ -111,11 +115,10 @@ def _of_release(row: TrainingRow, wafer: Wafer, main: Calibration) -> Calibratio
     for _ in range(MAXIMUM_ROUNDS):
         way = simulated(row, wafer, current).way
         base, slower = (
-            step(setup_of(row, wafer, _changed(current, by, 0.0)), way).seconds
-            for by in (0.0, SMALL)
+            step(setup_of(row, wafer, _slower(current, by)), way).seconds for by in (0.0, SMALL)
         )
         change = (row.step_seconds - base) / ((slower - base) / SMALL)
-        current = _changed(current, max(-0.5, min(0.5, change)), 0.0)
+        current = _slower(current, max(-0.5, min(0.5, change)))
         if abs(change) < 1e-9:
             break
     return _rounded(current)

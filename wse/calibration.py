@@ -1,4 +1,4 @@
-"""The fitted constants of the model, one set for each release of the vendor's software.
+"""The constants of the model that published rates give, one set for each release of the vendor's software.
 
 ``python -m wse.calibrate --write`` fits them to the published rows of ``wse/validation/`` and
 writes ``wse/validation/calibration.json``; nothing else in the simulator is fitted.
@@ -22,7 +22,8 @@ class Calibration:
     """Constants fitted to one release of the vendor's software on one wafer.
 
     - ``achieved_share``: share of a PE's rate of fp16 multiply-adds with fp32 accumulation that
-      its AXPYs reach.
+      the multiply-adds of its AXPYs reach; 1, that of the simulated fabric, for the release of
+      most rows, and fitted for older ones.
     - ``fixed_seconds_per_layer``: of each passage of a layer, once per micro-batch forward and
       once backward: to start its kernels, and what the fabric's distances and the store's
       latencies take.

@@ -1,10 +1,17 @@
 """Cycles of an operator of a training step on the whole fabric, from what one PE and one link do.
 
-A PE holds ``slices`` features of ``tokens_per_pe`` tokens. In a product with weights every weight
-of its features arrives once over the fabric and multiplies the PE's tokens, an AXPY: one cycle to
-issue, then the multiply-adds. Partial sums run along the features' axis from PE to PE; the sum
-that arrives is where the accumulation starts, so adding it takes no cycle of its own. Arithmetic
-and traffic overlap: an operator takes as long as the slower.
+A PE holds ``features`` features of ``tokens`` tokens. In a product with weights every weight of its
+features arrives once over the fabric and multiplies the PE's tokens, an AXPY: a vector operation
+of its own. Partial sums run along the features' axis from PE to PE, two to a word, through the
+vector unit; where a PE has one feature, it multiplies and adds as they pass. Arithmetic and traffic
+overlap: an operator takes as long as the slower.
+
+What an AXPY takes beside its multiply-adds, and what a wavelet takes, are those of the programs
+:mod:`wse.fabric.library.streaming_layer` and :mod:`wse.fabric.library.streaming_backward`,
+simulated cycle by cycle: see :mod:`wse.streaming_constants`. What these take besides, to begin the
+outputs of each column of PEs, is in no operator's cost: it is part of a layer's fixed cost.
+Attention's products are AXPYs of the same kind; they and the operators without products were not
+simulated.
 
 Words are 32 bits, one per link and cycle: a weight is a word; activations and their partial
 sums, fp16, go two to a word; gradients of weights are a word each.
@@ -16,18 +23,18 @@ from dataclasses import dataclass
 
 from wse.graph import Graph, Layer, Operator, OperatorKind
 from wse.mapping import Layout
+from wse.streaming_constants import FabricConstants, committed
 
-ISSUE_CYCLES = 1  # of a vector operation before its first element (WSE-2, vendor's SDK)
 HALVES_PER_WORD = 2
 
-# Cycles of a PE for each element that an operator writes: assumption, from the instructions that
-# each element takes. An addition of fp16 vectors does four elements a cycle; an exponential, an
-# error function or a reciprocal is a polynomial or a table look-up of some ten instructions.
+# Cycles of a PE for each element that an operator writes. Simulated: an addition of fp16 vectors.
+# Assumption, from the instructions that each element takes: the others. An exponential, an error
+# function or a reciprocal is a polynomial or a table look-up of some ten instructions.
 VECTOR_CYCLES = {
     OperatorKind.softmax: 16.0,
     OperatorKind.normalization: 8.0,
     OperatorKind.activation: 16.0,
-    OperatorKind.elementwise: 0.5,
+    OperatorKind.elementwise: committed().addition_cycles,
     OperatorKind.embedding: 1.0,
     OperatorKind.cross_entropy: 16.0,
     OperatorKind.unknown: 0.0,
@@ -38,19 +45,20 @@ VECTOR_CYCLES = {
 class KernelCost:
     """What one operator takes of the busiest PE and the busiest link.
 
-    ``multiply_adds`` are those of a PE, idle slots included; ``issues`` its vector operations;
-    ``vector_cycles`` the cycles of other arithmetic; ``link_words`` the words of a link.
+    ``multiply_adds`` are those of a PE, idle slots included; ``stream_cycles`` what its vector
+    unit takes beside them, to issue AXPYs and to pass wavelets on; ``vector_cycles`` the cycles
+    of other arithmetic; ``link_words`` the words of a link.
     """
 
     multiply_adds: float
-    issues: float
+    stream_cycles: float
     vector_cycles: float
     link_words: float
 
     def __add__(self, other: KernelCost) -> KernelCost:
         return KernelCost(
             self.multiply_adds + other.multiply_adds,
-            self.issues + other.issues,
+            self.stream_cycles + other.stream_cycles,
             self.vector_cycles + other.vector_cycles,
             self.link_words + other.link_words,
         )
@@ -59,18 +67,69 @@ class KernelCost:
         """The cost of ``count`` such operators."""
         return KernelCost(
             self.multiply_adds * count,
-            self.issues * count,
+            self.stream_cycles * count,
             self.vector_cycles * count,
             self.link_words * count,
         )
 
     def compute_cycles(self, multiply_adds_per_cycle: float) -> float:
         """Cycles of the PE at an achieved rate."""
-        return (
-            self.issues * ISSUE_CYCLES
-            + self.multiply_adds / multiply_adds_per_cycle
-            + self.vector_cycles
-        )
+        multiplying = self.multiply_adds / multiply_adds_per_cycle
+        return self.stream_cycles + multiplying + self.vector_cycles
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product with streamed weights, and its gradients.
+
+    ``features`` inputs of ``tokens`` tokens on each PE, ``outputs`` in all. ``density`` is the
+    share of weights that are not zero: a zero is neither sent nor multiplied.
+    """
+
+    features: int
+    outputs: float
+    tokens: float
+    fabric: FabricConstants
+    density: float = 1.0
+
+    @property
+    def weights(self) -> float:
+        """Of a PE's features."""
+        return self.features * self.outputs * self.density
+
+    @property
+    def output_words(self) -> float:
+        """Of a row of PEs: the outputs, their partial sums, or their gradients."""
+        return self.outputs * self.tokens / HALVES_PER_WORD
+
+    def forward(self) -> KernelCost:
+        """Weights come down a PE's column, partial sums of every output run along its row."""
+        fabric = self.fabric
+        cycles = self.weights * fabric.wavelet_cycles
+        if self.features > 1:
+            cycles += self.weights * fabric.issue_cycles
+            cycles += self.output_words * fabric.wavelet_cycles
+        return self._cost(cycles)
+
+    def input_gradient(self) -> KernelCost:
+        """Weights come down once more; the gradients of the inputs stay where the inputs are."""
+        fabric = self.fabric
+        return self._cost(self.weights * (fabric.issue_cycles + fabric.wavelet_cycles))
+
+    def weight_gradient(self) -> KernelCost:
+        """Each weight's is a sum over the PE's tokens, then over the PEs of its column.
+
+        The gradients of the outputs come along the row, as the partial sums went. AXPYs over many
+        outputs are long, and one operation.
+        """
+        fabric = self.fabric
+        cycles = self.weights * (fabric.wavelet_cycles + fabric.clear_cycles)
+        cycles += self.output_words * fabric.wavelet_cycles
+        return self._cost(cycles)
+
+    def _cost(self, stream_cycles: float) -> KernelCost:
+        words = max(self.weights, self.output_words)
+        return KernelCost(self.weights * self.tokens, stream_cycles, 0.0, words)
 
 
 def kernel_cost(
@@ -78,38 +137,30 @@ def kernel_cost(
 ) -> KernelCost:
     """The cost of ``operator`` for ``tokens_per_pe`` tokens on each PE.
 
-    ``density`` is the share of weights that are not zero: a zero is neither sent nor multiplied.
+    ``density`` is the share of weights that are not zero.
     """
-    if operator.kind in (OperatorKind.linear, OperatorKind.input_gradient):
-        return _streamed_product(operator, graph, layout, tokens_per_pe, density)
-    if operator.kind is OperatorKind.weight_gradient:
-        return _weight_gradient(operator, graph, layout, tokens_per_pe, density)
-    if operator.kind is OperatorKind.attention:
-        return _attention(operator, graph, layout, tokens_per_pe)
-    return _vector(operator, graph, layout, tokens_per_pe)
+    match operator.kind:
+        case OperatorKind.linear | OperatorKind.input_gradient:
+            tokens = tokens_per_pe * operator.rows / graph.sequence_length
+            product = _product(operator, operator.inner, tokens, layout, density)
+            forward = operator.kind is OperatorKind.linear
+            cost = product.forward() if forward else product.input_gradient()
+            return cost.times(operator.count)
+        case OperatorKind.weight_gradient:
+            tokens = tokens_per_pe * operator.inner / graph.sequence_length
+            product = _product(operator, operator.rows, tokens, layout, density)
+            return product.weight_gradient().times(operator.count)
+        case OperatorKind.attention:
+            return _attention(operator, graph, layout, tokens_per_pe)
+        case _:
+            return _vector(operator, graph, layout, tokens_per_pe)
 
 
-def _streamed_product(
-    operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int, density: float
-) -> KernelCost:
-    """Weights come down a PE's column, partial sums of every output run along its row."""
-    tokens = tokens_per_pe * operator.rows / graph.sequence_length
-    weights = operator.count * layout.slices(operator.inner) * operator.columns * density
-    sums = operator.count * operator.columns * tokens / HALVES_PER_WORD
-    return KernelCost(weights * tokens, weights, 0.0, max(weights, sums))
-
-
-def _weight_gradient(
-    operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int, density: float
-) -> KernelCost:
-    """Each weight's gradient is a sum over the PE's tokens, then over the PEs of its column.
-
-    The gradients of the outputs come along the row, as the partial sums went.
-    """
-    tokens = tokens_per_pe * operator.inner / graph.sequence_length
-    weights = operator.count * layout.slices(operator.rows) * operator.columns * density
-    outputs = operator.count * operator.columns * tokens / HALVES_PER_WORD
-    return KernelCost(weights * tokens, weights, 0.0, max(weights, outputs))
+def _product(
+    operator: Operator, inputs: int, tokens: float, layout: Layout, density: float
+) -> Product:
+    features = layout.slices(inputs)
+    return Product(features, operator.columns, tokens, committed(), density)
 
 
 def _attention(operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int) -> KernelCost:
@@ -118,13 +169,16 @@ def _attention(operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: 
     A PE's share is that of its features and tokens. The keys of a sequence pass every PE that
     holds one of its tokens; a row of scores, two to a word, runs along a head's PEs.
     """
-    length = graph.sequence_length
-    share = layout.slices(graph.hidden) / graph.hidden
-    multiply_adds = operator.flops / 2 / length * tokens_per_pe * share
-    passing = max(length, tokens_per_pe) * layout.slices(graph.hidden) / HALVES_PER_WORD
+    length, fabric = graph.sequence_length, committed()
+    features = layout.slices(graph.hidden)
+    multiply_adds = operator.flops / 2 / length * tokens_per_pe * features / graph.hidden
+    passing = max(length, tokens_per_pe) * features / HALVES_PER_WORD
     scores = tokens_per_pe * length * operator.visible / HALVES_PER_WORD
-    issues = multiply_adds / max(1, min(tokens_per_pe, length))
-    return KernelCost(multiply_adds, issues, 0.0, max(passing, scores))
+    axpys = multiply_adds / max(1, min(tokens_per_pe, length))
+    cycles = axpys * (fabric.issue_cycles + fabric.wavelet_cycles)
+    if features > 1:
+        cycles += scores * fabric.wavelet_cycles
+    return KernelCost(multiply_adds, cycles, 0.0, max(passing, scores))
 
 
 def _vector(operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int) -> KernelCost:
@@ -132,7 +186,7 @@ def _vector(operator: Operator, graph: Graph, layout: Layout, tokens_per_pe: int
     features = -(-operator.elements // graph.sequence_length)
     elements = layout.slices(features) * tokens_per_pe * operator.count
     moved = elements / HALVES_PER_WORD if operator.kind is OperatorKind.embedding else 0.0
-    return KernelCost(0.0, 1.0, elements * VECTOR_CYCLES[operator.kind], moved)
+    return KernelCost(0.0, 0.0, elements * VECTOR_CYCLES[operator.kind], moved)
 
 
 def pass_costs(

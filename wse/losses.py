@@ -8,7 +8,6 @@ the step.
 from __future__ import annotations
 
 from wse.graph import OperatorKind
-from wse.kernels import ISSUE_CYCLES
 from wse.step import Setup, Step, step_costs
 
 
@@ -17,7 +16,8 @@ def seconds_by_use(setup: Setup, step: Step) -> dict[str, float]:
 
     ``padding``: slots of PEs that hold nothing, as sizes do not divide. ``recomputation``: products
     taken again. ``rate``: what a PE reaches of its published rate. ``vectors``: softmax,
-    LayerNorm and other operators without products, and the issue of operations. Then waiting:
+    LayerNorm and other operators without products. ``streaming``: to issue an operation for each
+    weight, and to pass weights, gradients and partial sums on. Then waiting:
     for partial sums (``reduction``), weights, gradients and the store; and ``fixed`` costs.
     """
     wafer, way = setup.wafer, step.way
@@ -33,7 +33,8 @@ def seconds_by_use(setup: Setup, step: Step) -> dict[str, float]:
         "padding": once - useful,
         "recomputation": again.multiply_adds / published,
         "rate": cost.multiply_adds * (1 / achieved - 1 / published),
-        "vectors": (cost.vector_cycles + cost.issues * ISSUE_CYCLES) / wafer.clock_hz,
+        "vectors": cost.vector_cycles / wafer.clock_hz,
+        "streaming": cost.stream_cycles / wafer.clock_hz,
         "reduction": causes["fabric"],
         "weights": causes["weight_stream"],
         "gradients": causes["gradient_stream"],

@@ -28,6 +28,7 @@ USE_COLOURS = {
     "padding": colour(4),
     "recomputation": colour(2),
     "vectors": "#8c6d4f",
+    "streaming": "#c9a27e",
     "reduction": colour(1),
     "weights": "#f0a678",
     "gradients": "#f7d3bc",

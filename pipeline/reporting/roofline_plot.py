@@ -83,14 +83,16 @@ def _draw_point(axes: Axes, point: Point) -> None:
 def _roofs(axes: Axes, made: Roofline, lowest: float) -> None:
     left, _ = axes.get_xlim()
     axes.axhline(made.peak, color=INK, linewidth=1.2)
-    axes.axhline(made.achieved, color=INK, linewidth=1.0, linestyle="--")
     for way, rate in made.bytes_per_second.items():
         ridge = made.peak / rate
         start = max(left, lowest / rate)
         axes.plot([start, ridge], [start * rate, made.peak], color=FAINT, linewidth=1.2)
         _above(axes, made, ridge, f"{way}\n{humane.size(rate)}/s", FAINT)
-    share = humane.percent(made.achieved / made.peak)
-    words = f"peak of fp16 with fp32 sums;\ndashed: achieved, {share} (calibrated)"
+    words = "peak of fp16 with fp32 sums"
+    if made.achieved < made.peak:
+        axes.axhline(made.achieved, color=INK, linewidth=1.0, linestyle="--")
+        share = humane.percent(made.achieved / made.peak)
+        words += f";\ndashed: achieved, {share} (calibrated)"
     ridges = sorted(made.peak / rate for rate in made.bytes_per_second.values())
     _above(axes, made, (ridges[-1] * ridges[-2]) ** 0.5, words, INK)
 

@@ -43,7 +43,7 @@ def test_shares_are_those_of_a_whole_block(made: Roofline) -> None:
 
 
 def test_no_operator_is_above_a_roof_of_the_calibrated_wafer(made: Roofline) -> None:
-    assert made.achieved < made.peak
+    assert made.achieved <= made.peak
     for one in made.points:
         assert one.flops_per_second <= made.achieved
         for way, intensity in one.flops_per_byte.items():

@@ -187,6 +187,7 @@ def _vector_row(vector: VectorOperation, machine: Machine) -> list[int]:
     )
     rate = rates[list(RateClass).index(vector.rate_class)]
     length_value, length_register = integer_pair(vector.length)
+    several, mapped = vector.rows * vector.planes > 1, vector.mapped
     columns = {
         VectorColumn.OPERATION: vector.operation,
         VectorColumn.RATE_MILLI: rate.width32_milli if vector.wide else rate.width16_milli,
@@ -202,9 +203,8 @@ def _vector_row(vector: VectorOperation, machine: Machine) -> list[int]:
         VectorColumn.SOURCES: len(vector.operands) - 1,
         VectorColumn.ROWS: vector.rows,
         VectorColumn.PLANES: vector.planes,
-        VectorColumn.ROW_CYCLES: machine.vector_row_cycles
-        if vector.rows * vector.planes > 1
-        else 0,
+        VectorColumn.ROW_CYCLES: machine.vector_row_cycles if several and not mapped else 0,
+        VectorColumn.MAP_CYCLES: machine.vector_map_cycles if mapped else 0,
     }
     return [int(columns[column]) for column in VectorColumn]
 

@@ -1,7 +1,7 @@
 """What the weight-streaming layer and its kin take on WSE-2, brought to a few constants.
 
     python -m wse.fabric.ground            run, and print every run beside its closed form
-    python -m wse.fabric.ground --write    also renew library/streaming_constants.json
+    python -m wse.fabric.ground --write    also renew wse/streaming_constants.json
 
 The file keeps the constants, the machine that they hold for, and every run: program, mesh, sizes,
 and cycles simulated and in closed form. ``programs`` is a digest of all instructions: it changes
@@ -20,18 +20,19 @@ from typing import Any
 import numpy as np
 
 from wse.fabric.assemble import assemble
-from wse.fabric.library import closed_forms, streaming_forms
+from wse.fabric.library import closed_forms
 from wse.fabric.library.broadcast import broadcast
 from wse.fabric.library.experiment import Experiment
 from wse.fabric.library.reduce import chain_reduce
 from wse.fabric.library.streaming_backward import streaming_backward
-from wse.fabric.library.streaming_constants import FILE, FabricConstants
 from wse.fabric.library.streaming_layer import streaming_layer
 from wse.fabric.library.summa import pipelined_summa
 from wse.fabric.machine import WSE2, Machine
 from wse.fabric.program import Program
 from wse.fabric.run import run
 from wse.fabric.tables import F16
+from wse.kernels import KernelCost, Product
+from wse.streaming_constants import FILE, FabricConstants
 
 STREAMED = "streaming_layer", "streaming_backward"
 
@@ -63,9 +64,7 @@ class Point:
     def closed_form(self, machine: Machine, fabric: FabricConstants) -> float:
         """Cycles by its formula."""
         if self.program in STREAMED:
-            form = getattr(streaming_forms, self.program)
-            rows = self.height - 1  # a row stands for the edge
-            return float(form(self.width, rows, self.size, self.features, machine, fabric))
+            return self._kernels(fabric)
         if self.program == "pipelined_summa":
             step = closed_forms.pipelined_summa_step_cycles(machine, self.size)
             return self.width * step + self.size**2  # before the first step its tiles come
@@ -73,6 +72,22 @@ class Point:
             return closed_forms.chain_reduce_cycles(machine, self.width, self.size)
         way = self.width + self.height - 1
         return closed_forms.broadcast_cycles(machine, way, self.size)
+
+    def _kernels(self, fabric: FabricConstants) -> float:
+        """Of the wafer model, and what its mesh takes besides."""
+        product = Product(self.features, self.width * self.features, self.size, fabric)
+        if self.program == "streaming_layer":
+            costs = [product.forward()]
+            mesh = fabric.forward_column_cycles, fabric.forward_row_cycles
+        else:
+            costs = [product.input_gradient(), product.weight_gradient()]
+            mesh = fabric.backward_column_cycles, fabric.backward_row_cycles
+        rows = self.height - 1  # one stands for the edge
+        return sum(_cycles(cost, fabric) for cost in costs) + self.width * mesh[0] + rows * mesh[1]
+
+
+def _cycles(cost: KernelCost, fabric: FabricConstants) -> float:
+    return max(cost.compute_cycles(fabric.multiply_adds_per_cycle), cost.link_words)
 
 
 # Width, height, tokens, features: what layers of 256M to 20B parameters, and BERT, put on a PE.
@@ -113,7 +128,8 @@ def constants(cycles: dict[Point, int], machine: Machine = WSE2) -> FabricConsta
     """What the machine says, and what the runs show beside it, by columns and rows of PEs."""
     known = FabricConstants(
         multiply_adds_per_cycle=machine.mixed.width32_milli / 1000,
-        least_axpy_cycles=machine.vector_row_cycles,
+        issue_cycles=machine.vector_map_cycles,
+        wavelet_cycles=1 / machine.vector_steps_per_cycle,
         clear_cycles=1000 / machine.move.width32_milli,
         forward_column_cycles=0.0,
         backward_column_cycles=0.0,

@@ -69,7 +69,8 @@ class Options(TypedDict, total=False):
     micro-thread; when it completes it may ``activate`` and ``unblock`` tasks. ``loads`` is the
     number of descriptors to load first (default: one for each memory vector and stream; a loop
     keeps them loaded). ``rows`` repeats an operation from memory: rows, or (planes, rows), by the
-    ``row`` and ``plane`` strides of its operands.
+    ``row`` and ``plane`` strides of its operands; ``mapped`` rows are operations of their own,
+    each issued by the one before it.
     """
 
     length: Integer
@@ -78,6 +79,7 @@ class Options(TypedDict, total=False):
     unblock: Task
     loads: int
     rows: int | tuple[int, int]
+    mapped: bool
 
 
 @dataclass(eq=False)
@@ -250,7 +252,7 @@ class Instructions(ABC):
             unblock=unblock.number if unblock else -1,
         )
         if "rows" in options:
-            checked = with_rows(checked, options["rows"])
+            checked = with_rows(checked, options["rows"], options.get("mapped", False))
         words = ", ".join(str(operand) for operand in checked.operands[1:])
         line = f"{operation.name.lower()} {checked.operands[0]} <- {words}"
         self._write(Opcode.VECTOR, line, len(self.vectors))

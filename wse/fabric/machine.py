@@ -48,6 +48,7 @@ class Machine:
     vector_start_cycles: int
     vector_finish_cycles: int
     vector_row_cycles: int  # of an operation of rows, one row at least
+    vector_map_cycles: int  # beside its elements, a row that is an operation of its own
     scalar_cycles: int
     branch_taken_cycles: int
     branch_not_taken_cycles: int
@@ -94,6 +95,7 @@ _LEAST = dict.fromkeys(
         "descriptor_load_cycles",
         "vector_finish_cycles",
         "vector_row_cycles",
+        "vector_map_cycles",
     ),
     0,
 )
@@ -121,6 +123,7 @@ WSE3_SIMULATOR = Machine(
     vector_start_cycles=2,  # FABRICA: a send reaches the link after 7, next dispatch 6 + n / rate
     vector_finish_cycles=1,  # FABRICA: next dispatch 6 + n / rate
     vector_row_cycles=6,  # FABRICA: next dispatch 6 + n / rate
+    vector_map_cycles=7,  # FABRICA, simulator: 256 mapped operations of 16 elements in 2840
     scalar_cycles=1,  # FABRICA: one issue a cycle
     branch_taken_cycles=6,  # FABRICA
     branch_not_taken_cycles=3,  # FABRICA

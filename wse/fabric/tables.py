@@ -159,6 +159,7 @@ class VectorColumn(IntEnum):
     ROWS = 12
     PLANES = 13
     ROW_CYCLES = 14  # each row takes at least so long
+    MAP_CYCLES = 15  # each row takes so much longer
 
 
 class OperandKind(IntEnum):

@@ -38,6 +38,7 @@ class VectorOperation:
     is_float: bool
     rows: int = 1
     planes: int = 1
+    mapped: bool = False
 
     @property
     def streams(self) -> list[Stream]:
@@ -143,7 +144,9 @@ def _is_float(operands: Sequence[Checked], where: str) -> bool:
     return is_float
 
 
-def with_rows(vector: VectorOperation, rows: int | tuple[int, int]) -> VectorOperation:
+def with_rows(
+    vector: VectorOperation, rows: int | tuple[int, int], mapped: bool
+) -> VectorOperation:
     """The operation repeated ``rows`` times, or (planes, rows); only from memory to memory."""
     planes, count = (1, rows) if isinstance(rows, int) else rows
     where = vector.operation.name.lower()
@@ -154,7 +157,7 @@ def with_rows(vector: VectorOperation, rows: int | tuple[int, int]) -> VectorOpe
     for operand in vector.operands:
         if isinstance(operand, MemoryVector):
             _check_rows(operand, vector.length, planes, count)
-    return replace(vector, rows=count, planes=planes)
+    return replace(vector, rows=count, planes=planes, mapped=mapped)
 
 
 def _check_rows(operand: MemoryVector, length: Integer, planes: int, rows: int) -> None:

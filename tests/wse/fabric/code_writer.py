@@ -222,7 +222,9 @@ class CodeWriter:
             start = draw(-least, LENGTH - most)
             return self.arrays[dtype].at(start, length, stride, row=row, plane=plane)
 
-        self.code.multiply_add(block(), block(), block(), block(), rows=(planes, rows))
+        mapped = self.random.random() < 0.5
+        blocks = (block() for _ in range(4))
+        self.code.multiply_add(*blocks, rows=(planes, rows), mapped=mapped)
 
     # Operations and operands.
 

@@ -41,6 +41,7 @@ def random_machine(random: Random) -> Machine:
         vector_start_cycles=random.randrange(1, 4),
         vector_finish_cycles=random.randrange(3),
         vector_row_cycles=random.randrange(4),
+        vector_map_cycles=random.randrange(4),
         task_start_cycles=random.randrange(1, 6),
         branch_taken_cycles=random.randrange(1, 7),
         branch_not_taken_cycles=random.randrange(1, 4),

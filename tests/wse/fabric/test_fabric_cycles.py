@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wse.fabric import EAST, RAMP, WEST, WSE2, WSE3, WSE3_SIMULATOR, Machine, Program
+from wse.fabric import EAST, F16, RAMP, WEST, WSE2, WSE3, WSE3_SIMULATOR, Machine, Program
 from wse.fabric.examples import broadcast, chain_reduce
 from wse.fabric.run import Result, run
 
@@ -182,3 +182,14 @@ def test_a_cycle_of_the_ramp_is_two_for_each_pe_of_a_chain() -> None:
     program = chain_reduce(np.ones((16, 64)))
     longer = run(program, replace(WSE2, ramp_cycles=3)).cycles - run(program, WSE2).cycles
     assert longer == 2 * 15
+
+
+def test_mapped_rows_take_the_cycles_of_the_vendor_s_simulator() -> None:
+    # FABRICA, "L2_map_tile": 4,096 fp16 multiply-adds as 256 mapped operations.
+    program = Program(1, 1)
+    code = program.code("one")
+    x, y = code.array("x", 4096, F16), code.array("y", 4096, F16)
+    with code.main():
+        tile = y.at(0, 16, row=16)
+        code.multiply_add(tile, tile, x.at(0, 16, row=16), 3.0, rows=256, mapped=True)
+    assert run(program, WSE3_SIMULATOR).cycles == pytest.approx(2840, rel=0.01)

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from wse.fabric.ground import GRID, Point, addition_cycles, constants, digest, simulate
-from wse.fabric.library.streaming_constants import committed, stored
 from wse.fabric.machine import WSE2, WSE3
+from wse.streaming_constants import committed, stored
 
 STORED = {
     Point(*(one[field] for field in ("program", "width", "height", "size", "features"))): one

@@ -93,7 +93,8 @@ def _memory_cycles(f: State, vector: int, count: int) -> int:
     rate = f.vectors[vector, VectorColumn.RATE_MILLI]
     rows = wide(f.vectors[vector, VectorColumn.ROWS]) * f.vectors[vector, VectorColumn.PLANES]
     least = rows * f.vectors[vector, VectorColumn.ROW_CYCLES]
-    return max(least, (1000 * rows * count + rate - 1) // rate)
+    beside = rows * f.vectors[vector, VectorColumn.MAP_CYCLES]
+    return max(least, (1000 * rows * count + rate - 1) // rate) + beside
 
 
 @inlined

@@ -3,7 +3,8 @@
 The weights pass once more, as in :mod:`wse.fabric.library.streaming_layer`. The gradients of the
 outputs stay where the outputs are; column after column multicasts its own along the rows. A PE
 
-- adds an AXPY over its tokens for each weight: the gradient of its inputs, which stays, in fp32;
+- adds an AXPY over its tokens for each weight, a vector operation of its own: the gradient of its
+  inputs, which stays, in fp32;
 - adds, for each of its input features and tokens, an AXPY over the outputs of some columns: its
   share of the gradients of the weights, in fp32, which a chain up the column sums on its way to
   the edge, a wavelet for each weight. Dot products over the tokens would go at the slower rate of
@@ -191,7 +192,8 @@ class _Layer:
         target = self.dx.at(0, tokens, row=tokens)
         dy = self.incoming.blocks.at(self.dy, tokens, plane=tokens)
         factors = self.weights.buffer.at(self.weight, row=1, plane=features)
-        code.multiply_add(target, target, dy, factors, rows=(features, features))
+        each = features, features
+        code.multiply_add(target, target, dy, factors, rows=each, mapped=True)
         code.set(self.weight, self.weight + features**2)
         code.set(self.dy, self.dy + self.x.length)
 

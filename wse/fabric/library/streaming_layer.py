@@ -2,14 +2,15 @@
 
 ``y = x W``: the PE in column c holds ``features`` input features (part c of x) of ``tokens``
 tokens, and as many output features. The top row stands for the wafer's edge, where the weights
-enter. A PE adds an AXPY over its tokens for each weight, into sums of fp32. The partial sums of a
-column's outputs run around a ring of the row's PEs, two tokens in a wavelet, every PE adding its
-own, to the one that keeps them; micro-thread 1 passes them on while the next column's AXPYs
-run. A PE with one feature has nothing to sum up itself: it multiplies and adds as the sums pass.
+enter. A PE adds an AXPY over its tokens for each weight, a vector operation of its own, into sums
+of fp32. The partial sums of a column's outputs run around a ring of the row's PEs, two tokens in a
+wavelet, every PE adding its own, to the one that keeps them; micro-thread 1 passes them on while
+the next column's AXPYs run. A PE with one feature has nothing to sum up itself: it multiplies and
+adds as the sums pass.
 
-Cycles of a column's outputs on a PE: for each output ``features`` times the larger of the least
-row and tokens / rate, a cycle for each weight and each wavelet of partial sums; and a constant of
-the instructions.
+Cycles of a column's outputs on a PE: for each weight the issue of its operation, tokens / rate,
+and the cycle that takes it in; a cycle for each wavelet of partial sums; and a constant of the
+instructions.
 """
 
 from __future__ import annotations
@@ -110,10 +111,11 @@ class _Layer:
         tokens, features, factors = self.tokens, self.features, self.weights.buffer
         sums = partial.at(start, tokens, row=tokens)
         first = factors.at(self.weight, row=features)
-        self.code.multiply_add(sums, 0.0, self.x[:tokens], first, rows=features)
+        self.code.multiply_add(sums, 0.0, self.x[:tokens], first, rows=features, mapped=True)
         others = self.x.at(tokens, tokens, plane=tokens)
         weights = factors.at(self.weight + 1, row=features, plane=1)
-        self.code.multiply_add(sums, sums, others, weights, rows=(features - 1, features))
+        each = features - 1, features
+        self.code.multiply_add(sums, sums, others, weights, rows=each, mapped=True)
 
 
 def columns_together(width: int, features: int) -> int:

@@ -86,6 +86,7 @@ class VectorOperation:
         self.length = max(0, storage.integer(*length))
         self.rows, self.planes = int(row[VectorColumn.ROWS]), int(row[VectorColumn.PLANES])
         self.row_cycles = int(row[VectorColumn.ROW_CYCLES])
+        self.map_cycles = int(row[VectorColumn.MAP_CYCLES])
         self.destination = Place(operands[0], storage)
         self.sources = [Place(operands[1 + i], storage) for i in range(row[VectorColumn.SOURCES])]
         self.synchronous = row[VectorColumn.THREAD] < 0
@@ -130,7 +131,7 @@ class VectorOperation:
         """Cycles of the vector unit that an operation without streams needs."""
         rows = self.planes * self.rows
         computing = (1000 * rows * self.length + self.rate_milli - 1) // self.rate_milli
-        return max(rows * self.row_cycles, computing)
+        return max(rows * self.row_cycles, computing) + rows * self.map_cycles
 
     def compute_all(self) -> None:
         """Carry out an operation without streams."""

@@ -2,8 +2,7 @@
 
 ``python -m wse.fabric.ground --write`` runs the programs and writes ``streaming_constants.json``:
 the constants, the machine that they hold for, and every run that they come from. They are
-*simulated*, of WSE-2. :mod:`wse.fabric.library.streaming_forms` uses them. The wafer model's
-kernels do not yet: ``docs/wafer_model.md`` says why.
+*simulated*, of WSE-2. The wafer model's :mod:`wse.kernels` rest on them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ class FabricConstants:
     Of a PE:
 
     - ``multiply_adds_per_cycle``: of fp16 factors with an fp32 sum;
-    - ``least_axpy_cycles``: of a vector operation among many, however short;
+    - ``issue_cycles``: of an AXPY that is an operation among many, beside its multiply-adds;
+    - ``wavelet_cycles``: of a wavelet that the vector unit takes in, passes on or sends;
     - ``clear_cycles``: to set an fp32 sum to zero;
     - ``addition_cycles``: of an element of a sum of two fp16 vectors.
 
@@ -37,7 +37,8 @@ class FabricConstants:
     """
 
     multiply_adds_per_cycle: float
-    least_axpy_cycles: float
+    issue_cycles: float
+    wavelet_cycles: float
     clear_cycles: float
     forward_column_cycles: float
     backward_column_cycles: float
