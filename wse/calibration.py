@@ -1,4 +1,4 @@
-"""The constants of the model that published rates give, one set for each release of the vendor's software.
+"""The constants of the wafer model, one set for each release of the vendor's software.
 
 ``python -m wse.calibrate --write`` fits them to the published rows of ``wse/validation/`` and
 writes ``wse/validation/calibration.json``; nothing else in the simulator is fitted.

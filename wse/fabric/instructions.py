@@ -251,8 +251,9 @@ class Instructions(ABC):
             activate=_local(activate) if activate else -1,
             unblock=unblock.number if unblock else -1,
         )
-        if "rows" in options:
-            checked = with_rows(checked, options["rows"], options.get("mapped", False))
+        if options.keys() & {"rows", "mapped"}:
+            mapped = options.get("mapped", False)
+            checked = with_rows(checked, options.get("rows", 1), mapped)
         words = ", ".join(str(operand) for operand in checked.operands[1:])
         line = f"{operation.name.lower()} {checked.operands[0]} <- {words}"
         self._write(Opcode.VECTOR, line, len(self.vectors))
