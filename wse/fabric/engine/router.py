@@ -31,24 +31,34 @@ from wse.fabric.tables import (
 
 
 @inlined
-def _rests(f: State, cycle: int) -> bool:
+def rests(f: State, cycle: int) -> bool:
+    """Whether no wavelet may be put on a link in ``cycle``."""
     period = f.numbers[Setting.REST]
     return period > 0 and cycle % period == period - 1
 
 
 @inlined
-def _grants(f: State, pe: int, colour: int, queue: int, port: int, entry: int) -> bool:
-    """Whether what ``port`` leads to takes the head; if not, it will wake this router."""
+def link_grants(f: State, queue: int, port: int) -> bool:
+    """Whether the router behind a mesh port takes a head; if not, it will wake who asked."""
     to = wide(f.queues[queue, Queue.TO + port])
-    if port == RAMP:
-        if control_vanishes(f, pe, colour, entry):
-            return True
-        granted = f.queues[to, Queue.COUNT] < f.numbers[Setting.INPUT_WORDS]
-    else:
-        room = f.queues[to, Queue.COUNT] < f.numbers[Setting.ROUTER_WORDS]
-        granted = room and (f.queues[to, Queue.RECEIVE] >> (port ^ 1)) & 1 != 0
+    room = f.queues[to, Queue.COUNT] < f.numbers[Setting.ROUTER_WORDS]
+    granted = room and (f.queues[to, Queue.RECEIVE] >> (port ^ 1)) & 1 != 0
     if not granted:
         f.queues[to, Queue.WAITED] |= 1 << (port ^ 1)
+    return granted
+
+
+@inlined
+def _grants(f: State, pe: int, colour: int, queue: int, port: int, entry: int) -> bool:
+    """Whether what ``port`` leads to takes the head; if not, it will wake this router."""
+    if port != RAMP:
+        return link_grants(f, queue, port)
+    if control_vanishes(f, pe, colour, entry):
+        return True
+    to = wide(f.queues[queue, Queue.TO + RAMP])
+    granted = f.queues[to, Queue.COUNT] < f.numbers[Setting.INPUT_WORDS]
+    if not granted:
+        f.queues[to, Queue.WAITED] = 1
     return granted
 
 
@@ -99,7 +109,7 @@ def _serve(f: State, pe: int, port: int, colour: int, queue: int) -> None:
 
 
 @inlined
-def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int]:
+def _ask_for_ports(f: State, pe: int, cycle: int, resting: bool) -> tuple[int, int]:
     """Every ready head asks for its ports.
 
     The ports that are to be served, as a mask, and the next cycle in which this router must look.
@@ -122,7 +132,7 @@ def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int
             _add_move(f, queue, DROP)
         while left != 0:
             if left & 1 != 0:
-                if rests and port != RAMP:
+                if resting and port != RAMP:
                     later = cycle + 1
                 elif not _grants(f, pe, colour, queue, port, entry):
                     pass
@@ -167,12 +177,12 @@ def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
 @compiled
 def decide(f: State, first: int, end: int, cycle: int) -> None:
     """Phase A: due routers write down their moves; nothing that another router sees changes."""
-    pes, rests = f.numbers[Setting.PES], _rests(f, cycle)
+    pes, resting = f.numbers[Setting.PES], rests(f, cycle)
     for number in range(first, end):
         pe = wide(f.nodes[pes + number, Node.DUE])
         asked, later = 0, NEVER
         if f.routers[pe, Router.FILLED] != 0:
-            asked, later = _ask_for_ports(f, pe, cycle, rests)
+            asked, later = _ask_for_ports(f, pe, cycle, resting)
         if f.routers[pe, Router.OUTPUT_FILLED] != 0:
             asked_out, later_out = _ask_for_ramp_out(f, pe, cycle)
             asked, later = asked | asked_out, min(later, later_out)

@@ -1,10 +1,10 @@
 """Time: which PE and which router has its next event when.
 
-Nodes 0 to P - 1 are PEs, P to 2 P - 1 routers. A node has at most one event, the earliest that
-was asked for; a visit that finds nothing to do does no harm. The ring holds a bit for each node
-and each of the next ``RING`` cycles, and one more row for all that is later; a bit whose node has
-another time by now is void. Bits keep the nodes in the order of memory, which is what makes large
-meshes quick.
+Nodes 0 to P - 1 are PEs, P to 2 P - 1 routers, those from 2 P on lanes. A node has at most one
+event, the earliest that was asked for; a visit that finds nothing to do does no harm. The ring
+holds a bit for each node and each of the next ``RING`` cycles, and one more row for all that is
+later; a bit whose node has another time by now is void. Bits keep the nodes in the order of memory,
+which is what makes large meshes quick.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def begin_round(f: State, cycle: int) -> None:
 
 
 @compiled
-def collect(f: State, cycle: int) -> tuple[int, int]:
-    """Take what is due in ``cycle``: the numbers of PEs and routers, listed in ``DUE``."""
+def collect(f: State, cycle: int) -> tuple[int, int, int]:
+    """Take what is due in ``cycle``: how many PEs, routers and lanes, listed in ``DUE``."""
     row, pes = cycle % RING, f.numbers[Setting.PES]
     f.ring_filled[row] = 0
-    pe_count, router_count = 0, 0
+    pe_count, router_count, lane_count = 0, 0, 0
     for place in range(f.ring.shape[1]):
         word, node = np.int64(f.ring[row, place]), place * WORD_BITS
         if word == 0:
@@ -73,9 +73,12 @@ def collect(f: State, cycle: int) -> tuple[int, int]:
                 if node < pes:
                     f.nodes[pe_count, Node.DUE] = node
                     pe_count += 1
-                else:
+                elif node < 2 * pes:
                     f.nodes[pes + router_count, Node.DUE] = node - pes
                     router_count += 1
+                else:
+                    f.nodes[2 * pes + lane_count, Node.DUE] = node - 2 * pes
+                    lane_count += 1
             word, node = word >> 1, node + 1
-    f.numbers[Total.SCHEDULED] -= pe_count + router_count
-    return pe_count, router_count
+    f.numbers[Total.SCHEDULED] -= pe_count + router_count + lane_count
+    return pe_count, router_count, lane_count
