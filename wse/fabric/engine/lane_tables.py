@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wse.fabric.engine.state import Ints, Lane, Longs, Pair, Queue, Router, State
+from wse.fabric.engine.state import RING, Ints, Lane, Longs, Pair, Queue, Router, State
 from wse.fabric.machine import Machine
 from wse.fabric.tables import PORTS, Assembled, RouteColumn
 
@@ -28,7 +28,7 @@ def find_lanes(
     lanes[:, Lane.FIRST] = np.cumsum(sizes) - sizes
     lasts = stages[np.cumsum(sizes) - 1]
     lanes[:, Lane.PORT] = _port(queues[lasts, Queue.TRANSMIT])
-    lanes[:, Lane.RING] = np.cumsum(ring) - ring
+    lanes[:, Lane.WAVELETS] = np.cumsum(ring) - ring
     lanes[:, Lane.PLACES] = ring - 1
     queues[stages, Queue.COUNTER] = -2 - np.repeat(np.arange(len(sizes)), sizes)
     return lanes, stages.astype(np.int32), np.zeros(int(ring.sum()), np.int64)
@@ -45,10 +45,22 @@ def write_back(state: State, machine: Machine) -> None:
     up_to_here = before[1:] - before[lanes[lane, Lane.FIRST]]
     port = _port(state.queues[stages, Queue.TRANSMIT])
     state.queues[stages, Queue.COUNT] = counts
+    _note_last(state, stages, lane, bit, counts > 0)
     pes = state.queues[stages, Queue.PE]
     state.routers[pes, Router.LOADS + port] += (lanes[lane, Lane.ENTERED] - up_to_here).astype(
         np.int32
     )
+
+
+def _note_last(
+    state: State, stages: Ints, lane: NDArray[np.int64], bit: NDArray[np.int64], held: NDArray
+) -> None:
+    """Of stages that hold wavelets: the cycle in which each was sent the last, in this round."""
+    queue, lane, bit = stages[held], lane[held], bit[held]
+    begin = state.lanes[lane, Lane.ROUND] * RING
+    for cycle in range(RING):
+        sent = (state.lanes[lane, Lane.SENT + cycle] >> bit) & 1 != 0
+        state.queues[queue[sent], Queue.LAST_PUSH] = (begin + cycle)[sent]
 
 
 def _port(sets: NDArray) -> NDArray[np.int64]:

@@ -8,16 +8,15 @@ where more than n wavelets are ready. Wavelets do not overtake: they stay where 
 ring of the lane, and how many each stage holds says which are where.
 
 The first stage's row of ``queues`` has its count, for whoever sends to the lane. What the other
-stages' rows say is written at the end of the run, the cycle of the last arrival when a stage
-comes to rest.
+stages' rows say is written at the end of the run, the cycle of the last arrival once a round.
 """
 
 from __future__ import annotations
 
-from wse.fabric.engine.compiling import compiled, inlined, wide
+from wse.fabric.engine.compiling import compiled, inlined, lowest_bit, wide
 from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import link_grants, rests
-from wse.fabric.engine.state import Lane, Node, Queue, Setting, State, Total
+from wse.fabric.engine.state import RING, Lane, Node, Queue, Setting, State, Total
 from wse.fabric.engine.transfers import count, enter_router, wake_waiting
 from wse.fabric.engine.wheel import schedule
 
@@ -72,11 +71,36 @@ def decide_lanes(f: State, lane_count: int, cycle: int) -> None:
 def _leave(f: State, lane: int, cycle: int) -> None:
     """The lane's first wavelet goes to the router behind it."""
     left = f.lanes[lane, Lane.LEFT]
-    place = f.lanes[lane, Lane.RING] + (left & f.lanes[lane, Lane.PLACES])
+    place = f.lanes[lane, Lane.WAVELETS] + (left & f.lanes[lane, Lane.PLACES])
     queue = _stage_queue(f, lane, _exit(f, lane))
     to = wide(f.queues[queue, Queue.TO + f.lanes[lane, Lane.PORT]])
     f.lanes[lane, Lane.LEFT] = left + 1
     enter_router(f, to, f.wavelets[place], cycle)
+
+
+@inlined
+def _remember(f: State, lane: int, onward: int, cycle: int) -> None:
+    """Keep who was sent a wavelet in this cycle; of the round before, when each was the last."""
+    now = cycle // RING
+    if f.lanes[lane, Lane.ROUND] != now:
+        _note_arrivals(f, lane)
+        f.lanes[lane, Lane.ROUND] = now
+    f.lanes[lane, Lane.SENT + cycle % RING] = onward
+
+
+@compiled
+def _note_arrivals(f: State, lane: int) -> None:
+    """Of the lane's round: into ``queues`` the cycle in which each stage was sent the last."""
+    seen, begin = wide(0), f.lanes[lane, Lane.ROUND] * RING
+    for cycle in range(RING - 1, -1, -1):
+        sent = f.lanes[lane, Lane.SENT + cycle]
+        f.lanes[lane, Lane.SENT + cycle] = 0
+        lasts = sent & ~seen
+        seen |= sent
+        while lasts != 0:
+            queue = _stage_queue(f, lane, lowest_bit(lasts))
+            f.queues[queue, Queue.LAST_PUSH] = begin + cycle
+            lasts &= lasts - 1
 
 
 @inlined
@@ -88,6 +112,7 @@ def _move(f: State, lane: int, moving: int, cycle: int) -> None:
     count(f, lane, Lane.MASKS + words, 0, moving)
     under_way = Lane.MASKS + 2 * words + cycle % f.numbers[Setting.HOP]
     f.lanes[lane, under_way] |= onward
+    _remember(f, lane, onward, cycle)
     if moving & 1 != 0:
         queue = _stage_queue(f, lane, 0)
         f.queues[queue, Queue.COUNT] -= 1
@@ -95,18 +120,6 @@ def _move(f: State, lane: int, moving: int, cycle: int) -> None:
             wake_waiting(f, wide(f.queues[queue, Queue.PE]), queue, cycle)
     if (moving >> last) & 1 != 0:
         _leave(f, lane, cycle)
-
-
-@inlined
-def _note_arrivals(f: State, lane: int, stopped: int, cycle: int) -> None:
-    """Heads of the stages in ``stopped`` moved in the last cycle and not in this one."""
-    stage = 0
-    stopped &= ~(1 << _exit(f, lane))
-    while stopped != 0:
-        stage += 1
-        if stopped & 1 != 0:
-            f.queues[_stage_queue(f, lane, stage), Queue.LAST_PUSH] = cycle - 1
-        stopped >>= 1
 
 
 @inlined
@@ -124,10 +137,7 @@ def commit_lanes(f: State, lane_count: int, cycle: int) -> None:
     due, any_moved = 2 * f.numbers[Setting.PES], False
     for number in range(lane_count):
         lane = wide(f.nodes[due + number, Node.DUE])
-        moving, moved = f.lanes[lane, Lane.MOVING], f.lanes[lane, Lane.MOVED]
-        f.lanes[lane, Lane.MOVED] = moving
-        if moved & ~moving != 0:
-            _note_arrivals(f, lane, moved & ~moving, cycle)
+        moving = f.lanes[lane, Lane.MOVING]
         if moving != 0:
             any_moved = True
             _move(f, lane, moving, cycle)

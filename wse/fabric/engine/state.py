@@ -67,23 +67,25 @@ class Lane(IntEnum):
     """Columns of ``lanes``.
 
     Its stages are ``STAGES`` rows of ``stages`` from ``FIRST``; wavelets leave the last by
-    ``PORT``. ``RING`` is the first of its ``PLACES`` + 1 places in ``wavelets``; ``ENTERED`` and
-    ``LEFT`` count wavelets. Masks of stages: whose heads are ``MOVING`` in this cycle, and
-    ``MOVED`` in the one before; from ``MASKS`` on a mask for each place of a router's queue, where
-    more than so many are taken; as many, where more than so many wavelets are ready; and one for
-    each cycle of a hop, those who will be sent a wavelet's ``ready`` in it.
+    ``PORT``. ``WAVELETS`` is the first of its ``PLACES`` + 1 places in ``wavelets``; ``ENTERED`` and
+    ``LEFT`` count wavelets. Masks of stages: whose heads are ``MOVING`` in this cycle; from
+    ``SENT`` on who was sent a wavelet by the stage before, in each cycle of the round of number
+    ``ROUND``; from ``MASKS`` on, for each place of a router's queue, where more than so many are
+    taken; as many, where more than so many wavelets are ready; and for each cycle of a hop, whose
+    wavelet will be ready then.
     """
 
     STAGES = 0
     FIRST = 1
     PORT = 2
-    RING = 3
+    WAVELETS = 3
     PLACES = 4
     ENTERED = 5
     LEFT = 6
     MOVING = 7
-    MOVED = 8
-    MASKS = 9
+    ROUND = 8
+    SENT = 9
+    MASKS = SENT + RING
 
 
 class Main(IntEnum):

@@ -61,7 +61,7 @@ def _enter_lane(f: State, lane: int, queue: int, wavelet: int, cycle: int) -> No
     """A wavelet reaches the first stage of a lane."""
     words, hop = f.numbers[Setting.ROUTER_WORDS], f.numbers[Setting.HOP]
     entered = f.lanes[lane, Lane.ENTERED]
-    place = f.lanes[lane, Lane.RING] + (entered & f.lanes[lane, Lane.PLACES])
+    place = f.lanes[lane, Lane.WAVELETS] + (entered & f.lanes[lane, Lane.PLACES])
     f.wavelets[place] = wavelet
     f.lanes[lane, Lane.ENTERED] = entered + 1
     f.queues[queue, Queue.COUNT] += 1
