@@ -41,7 +41,7 @@ def wide(number: Any) -> Any:
 @inlined
 def lowest_bit(mask: Any) -> Any:
     """The position of the lowest bit of a mask that is not 0."""
-    return np.int64(trailing_zeros(mask))
+    return np.int64(trailing_zeros(mask))  # type: ignore[call-arg]
 
 
 def kept(function: Callable[..., Any]) -> Any:

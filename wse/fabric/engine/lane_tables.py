@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from wse.fabric.engine.state import RING, Ints, Lane, Longs, Pair, Queue, Router, State
 from wse.fabric.machine import Machine
-from wse.fabric.tables import PORTS, Assembled, RouteColumn
+from wse.fabric.tables import PORTS, ROUTE_COLUMNS, Assembled, RouteColumn
 
 LONGEST = 62
 """Stages of a lane at most: bits of a mask."""
@@ -70,16 +70,16 @@ def _port(sets: NDArray) -> NDArray[np.int64]:
 
 def _onward(program: Assembled, pairs: Ints, queues: Ints) -> Ints:
     """Of each queue that may be a stage the queue that it hands on to; of the others -1."""
-    routes = program.routes
+    # The last row, -1, is no route.
+    routes = np.concatenate([program.routes, np.zeros((1, ROUTE_COLUMNS), np.int32)])
     receive, transmit = routes[:, RouteColumn.RECEIVE], routes[:, RouteColumn.TRANSMIT]
     sides = [1 << port for port in range(MESH_PORTS)]
     hands_on = (routes[:, RouteColumn.POSITIONS] == 1) & (routes[:, RouteColumn.FILTER_PERIOD] == 0)
     hands_on &= np.isin(receive, sides) & np.isin(transmit, sides)
     goes_out = np.bitwise_or.reduce(routes[:, RouteColumn.TRANSMIT :], axis=1)
-    routed = program.route_of >= 0
     onward = np.full(len(queues), -1, np.int32)
     for port in range(MESH_PORTS):
-        uses = routed & (goes_out >> port & 1 != 0)[program.route_of]
+        uses = (goes_out >> port & 1 != 0)[program.route_of]
         alone = uses & (uses.sum(axis=1, keepdims=True) == 1)
         alone &= (hands_on & (transmit == 1 << port))[program.route_of]
         of = pairs[alone.ravel(), Pair.ROUTER]
@@ -91,11 +91,12 @@ def _lines(onward: Ints) -> list[NDArray[np.int64]]:
     """Step by step along all lines at once: rows (line, step, queue). Circles have no begin."""
     begins = onward >= 0
     begins[onward[onward >= 0]] = False
-    queue = np.flatnonzero(begins)
-    line, found = np.arange(len(queue)), []
+    queue: NDArray[np.int64] = np.flatnonzero(begins)
+    line = np.arange(len(queue))
+    found: list[NDArray[np.int64]] = []
     while len(queue):
         found.append(np.stack([line, np.full(len(queue), len(found)), queue]))
-        queue = onward[queue]
+        queue = onward[queue].astype(np.int64)
         inside = onward[queue] >= 0
         line, queue = line[inside], queue[inside]
     return found

@@ -3,9 +3,9 @@
 In a *stage* of a lane a colour comes in from one side and goes out to another, which no other
 colour of that router goes out to; its route has one position and no filter. So nothing is decided
 there but whether a head is ready and the next stage has room. A lane keeps that as masks with a
-bit for each stage: ``TAKEN + n`` has those where more than n places are taken, ``READY + n`` those
-where more than n wavelets are ready. Wavelets do not overtake: they stay where they are in one
-ring of the lane, and how many each stage holds says which are where.
+bit for each stage: where more than n places are taken, and where more than n wavelets are ready,
+for each n. Wavelets do not overtake: they stay where they are in one ring of the lane, and how
+many each stage holds says which are where.
 
 The first stage's row of ``queues`` has its count, for whoever sends to the lane. What the other
 stages' rows say is written at the end of the run, the cycle of the last arrival once a round.
@@ -17,7 +17,7 @@ from wse.fabric.engine.compiling import compiled, inlined, lowest_bit, wide
 from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import link_grants, rests
 from wse.fabric.engine.state import RING, Lane, Node, Queue, Setting, State, Total
-from wse.fabric.engine.transfers import count, enter_router, wake_waiting
+from wse.fabric.engine.transfers import count, enter_router, ready_masks, under_way, wake_waiting
 from wse.fabric.engine.wheel import schedule
 
 
@@ -36,29 +36,26 @@ def _exit(f: State, lane: int) -> int:
 @inlined
 def _arrive(f: State, lane: int, cycle: int) -> None:
     """What was sent ``hop_cycles`` ago is ready."""
-    words, hop = f.numbers[Setting.ROUTER_WORDS], f.numbers[Setting.HOP]
-    under_way = Lane.MASKS + 2 * words + cycle % hop
-    arrived = f.lanes[lane, under_way]
+    arrived = f.lanes[lane, under_way(f, cycle)]
     if arrived != 0:
-        f.lanes[lane, under_way] = 0
-        count(f, lane, Lane.MASKS + words, arrived, 0)
+        f.lanes[lane, under_way(f, cycle)] = 0
+        count(f, lane, ready_masks(f), arrived, 0)
 
 
 @compiled
 def decide_lanes(f: State, lane_count: int, cycle: int) -> None:
     """Phase A: the stages of due lanes whose heads will move."""
-    due, words = 2 * f.numbers[Setting.PES], f.numbers[Setting.ROUTER_WORDS]
-    resting = rests(f, cycle)
+    due, resting = 2 * f.numbers[Setting.PES], rests(f, cycle)
     for number in range(lane_count):
         lane = wide(f.nodes[due + number, Node.DUE])
         _arrive(f, lane, cycle)
-        asking = f.lanes[lane, Lane.MASKS + words]
+        asking = f.lanes[lane, ready_masks(f)]
         if resting:
             f.lanes[lane, Lane.MOVING] = 0
             if asking != 0:
                 schedule(f, due + lane, cycle + 1)
             continue
-        full, last = f.lanes[lane, Lane.MASKS + words - 1], _exit(f, lane)
+        full, last = f.lanes[lane, ready_masks(f) - 1], _exit(f, lane)
         moving = asking & ~(full >> 1)
         if (asking >> last) & 1 != 0:
             leaves = link_grants(f, _stage_queue(f, lane, last), f.lanes[lane, Lane.PORT])
@@ -106,12 +103,11 @@ def _note_arrivals(f: State, lane: int) -> None:
 @inlined
 def _move(f: State, lane: int, moving: int, cycle: int) -> None:
     """Every head that moves is in the next stage, or behind the lane."""
-    words, last = f.numbers[Setting.ROUTER_WORDS], _exit(f, lane)
+    last = _exit(f, lane)
     onward = (moving & ~(1 << last)) << 1
     count(f, lane, Lane.MASKS, onward, moving)
-    count(f, lane, Lane.MASKS + words, 0, moving)
-    under_way = Lane.MASKS + 2 * words + cycle % f.numbers[Setting.HOP]
-    f.lanes[lane, under_way] |= onward
+    count(f, lane, ready_masks(f), 0, moving)
+    f.lanes[lane, under_way(f, cycle)] |= onward
     _remember(f, lane, onward, cycle)
     if moving & 1 != 0:
         queue = _stage_queue(f, lane, 0)
@@ -125,9 +121,9 @@ def _move(f: State, lane: int, moving: int, cycle: int) -> None:
 @inlined
 def _is_under_way(f: State, lane: int) -> bool:
     """Whether a wavelet is between two stages: the next cycle may find it ready."""
-    first, between = Lane.MASKS + 2 * f.numbers[Setting.ROUTER_WORDS], 0
-    for place in range(f.numbers[Setting.HOP]):
-        between |= f.lanes[lane, first + place]
+    between = 0
+    for ago in range(f.numbers[Setting.HOP]):
+        between |= f.lanes[lane, under_way(f, ago)]
     return between != 0
 
 

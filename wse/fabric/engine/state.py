@@ -67,12 +67,12 @@ class Lane(IntEnum):
     """Columns of ``lanes``.
 
     Its stages are ``STAGES`` rows of ``stages`` from ``FIRST``; wavelets leave the last by
-    ``PORT``. ``WAVELETS`` is the first of its ``PLACES`` + 1 places in ``wavelets``; ``ENTERED`` and
-    ``LEFT`` count wavelets. Masks of stages: whose heads are ``MOVING`` in this cycle; from
-    ``SENT`` on who was sent a wavelet by the stage before, in each cycle of the round of number
-    ``ROUND``; from ``MASKS`` on, for each place of a router's queue, where more than so many are
-    taken; as many, where more than so many wavelets are ready; and for each cycle of a hop, whose
-    wavelet will be ready then.
+    ``PORT``. ``WAVELETS`` is the first of its ``PLACES`` + 1 places in ``wavelets``; ``ENTERED``
+    and ``LEFT`` count what went in and out. Masks of stages: whose heads are ``MOVING`` in this
+    cycle; from ``SENT`` on who was sent a wavelet by the stage before, in each cycle of the round
+    of number ``ROUND``; from ``MASKS`` on, for each place of a router's queue, where more than so
+    many are taken; as many, where more than so many wavelets are ready; and for each cycle of a
+    hop, whose wavelet will be ready then.
     """
 
     STAGES = 0

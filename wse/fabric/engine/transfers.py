@@ -45,6 +45,19 @@ def neighbour(pe: int, port: int, width: int) -> int:
 
 
 @inlined
+def ready_masks(f: State) -> int:
+    """The column of ``lanes`` from which on its masks say how many wavelets are ready."""
+    return Lane.MASKS + f.numbers[Setting.ROUTER_WORDS]
+
+
+@inlined
+def under_way(f: State, cycle: int) -> int:
+    """The column of ``lanes`` of what is sent in ``cycle``: it is ready a hop later."""
+    hop = f.numbers[Setting.HOP]
+    return Lane.MASKS + 2 * f.numbers[Setting.ROUTER_WORDS] + cycle % hop
+
+
+@inlined
 def count(f: State, lane: int, first: int, more: int, fewer: int) -> None:
     """Count with masks: ``more`` has the stages with one more, ``fewer`` those with one less."""
     up, down, below = more & ~fewer, fewer & ~more, wide(-1)
@@ -59,15 +72,14 @@ def count(f: State, lane: int, first: int, more: int, fewer: int) -> None:
 @inlined
 def _enter_lane(f: State, lane: int, queue: int, wavelet: int, cycle: int) -> None:
     """A wavelet reaches the first stage of a lane."""
-    words, hop = f.numbers[Setting.ROUTER_WORDS], f.numbers[Setting.HOP]
     entered = f.lanes[lane, Lane.ENTERED]
     place = f.lanes[lane, Lane.WAVELETS] + (entered & f.lanes[lane, Lane.PLACES])
     f.wavelets[place] = wavelet
     f.lanes[lane, Lane.ENTERED] = entered + 1
     f.queues[queue, Queue.COUNT] += 1
     count(f, lane, Lane.MASKS, 1, 0)
-    f.lanes[lane, Lane.MASKS + 2 * words + cycle % hop] |= 1
-    schedule(f, 2 * f.numbers[Setting.PES] + lane, cycle + hop)
+    f.lanes[lane, under_way(f, cycle)] |= 1
+    schedule(f, 2 * f.numbers[Setting.PES] + lane, cycle + f.numbers[Setting.HOP])
 
 
 @inlined
