@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from wse.fabric.assemble import assemble, from_bits
 from wse.fabric.deadlock import what_waits, where_it_waits
 from wse.fabric.engine.build import build
+from wse.fabric.engine.lane_tables import write_back
 from wse.fabric.engine.loop import simulate
 from wse.fabric.engine.state import Error, Pe, Router, State, Total
 from wse.fabric.errors import (
@@ -129,6 +130,7 @@ def run(
     state = build(assembled, machine, limit, timeline)
     begin = time.perf_counter()
     simulate(state)
+    write_back(state, machine)
     seconds = time.perf_counter() - begin
     _check(assembled, state, limit)
     shape = (assembled.height, assembled.width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.engine.lane_tables import find_lanes
 from wse.fabric.engine.state import (
     HOME_COLUMNS,
     NEVER,
@@ -53,13 +54,14 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
     """The state before the first cycle; the run must end before ``limit``."""
     pes = program.width * program.height
     pairs, queues = _queues(program)
+    lanes, stages, wavelets = find_lanes(program, machine, pairs, queues)
     places = _power_of_two(
         max(machine.router_queue_words, machine.input_queue_words, machine.output_queue_words)
     )
     codes = _codes(program)
     homes = _homes(program, codes)
     cells, operands = _cells(program)
-    nodes = np.full((2 * pes, len(Node)), -1, np.int32)
+    nodes = np.full((2 * pes + len(lanes), len(Node)), -1, np.int32)
     nodes[:, Node.WAKE] = NEVER
     state = State(
         numbers=_numbers(program, machine, limit, events, len(cells)),
@@ -74,13 +76,16 @@ def build(program: Assembled, machine: Machine, limit: int, events: int) -> Stat
         entries=np.zeros((len(queues), places), np.int64),
         routers=_routers(program),
         moves=np.empty(pes * 6 + len(queues), np.int64),
+        lanes=lanes,
+        stages=stages,
+        wavelets=wavelets,
         pes=_pes(program, homes),
         homes=homes,
         ops=_ops(int(homes[-1, Home.OPS_END])),
         floats=cells.view(np.float32),
         integers=cells.view(np.int32),
         nodes=nodes,
-        ring=np.zeros((RING + 1, (2 * pes + 31) // 32), np.uint32),
+        ring=np.zeros((RING + 1, (len(nodes) + 31) // 32), np.uint32),
         ring_filled=np.zeros(RING + 1, np.uint8),
         events=np.zeros((events, 4), np.int64),
     )

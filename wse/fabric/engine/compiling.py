@@ -8,6 +8,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 
 from wse.kept_code import KeptCode
 
@@ -35,6 +36,12 @@ def compiled(function: Callable[..., Any]) -> Any:
 def wide(number: Any) -> Any:
     """A number of a table with 64 bits, so that no function is compiled for each width."""
     return np.int64(number)
+
+
+@inlined
+def lowest_bit(mask: Any) -> Any:
+    """The position of the lowest bit of a mask that is not 0."""
+    return np.int64(trailing_zeros(mask))  # type: ignore[call-arg]
 
 
 def kept(function: Callable[..., Any]) -> Any:

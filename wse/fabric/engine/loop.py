@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wse.fabric.engine.compiling import compiled, kept
+from wse.fabric.engine.lanes import commit_lanes, decide_lanes
 from wse.fabric.engine.pe import act
 from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import decide
@@ -14,7 +15,7 @@ LEAST_BAND = 256
 
 
 @compiled
-def run_cycle(f: State, pe_count: int, router_count: int, cycle: int) -> None:
+def run_bands(f: State, pe_count: int, router_count: int, cycle: int) -> None:
     """All three phases, band after band, so that a band stays in the processor's cache.
 
     The moves of a band are made when the next one has decided. They reach one row of the mesh
@@ -55,8 +56,11 @@ def simulate(f: State) -> None:
             begin_round(f, cycle)
         if f.ring_filled[cycle % RING] == 0:
             continue
-        pe_count, router_count = collect(f, cycle)
-        run_cycle(f, pe_count, router_count, cycle)
+        pe_count, router_count, lane_count = collect(f, cycle)
+        # Lanes reach over many bands: they decide before all of them, and move after.
+        decide_lanes(f, lane_count, cycle)
+        run_bands(f, pe_count, router_count, cycle)
+        commit_lanes(f, lane_count, cycle)
         if f.numbers[Total.MOVES] > 0:
             happened(f, cycle)
         if max(f.numbers[Total.LAST], f.numbers[Total.CHANGED]) >= f.numbers[Setting.LIMIT]:

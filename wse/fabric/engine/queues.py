@@ -43,6 +43,12 @@ def pop(f: State, queue: int) -> int:
 
 
 @inlined
+def lane_of(f: State, queue: int) -> int:
+    """The lane that a router's queue is a stage of; below 0 if it is none."""
+    return -2 - wide(f.queues[queue, Queue.COUNTER])
+
+
+@inlined
 def happened(f: State, cycle: int) -> None:
     """Something was selected, executed, stepped or moved in ``cycle``."""
     f.numbers[Total.LAST] = max(f.numbers[Total.LAST], cycle)

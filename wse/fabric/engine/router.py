@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wse.fabric.engine.compiling import compiled, inlined, wide
+from wse.fabric.engine.compiling import compiled, inlined, lowest_bit, wide
 from wse.fabric.engine.queues import (
     CONTROL_BIT,
     READY_SHIFT,
@@ -31,24 +31,34 @@ from wse.fabric.tables import (
 
 
 @inlined
-def _rests(f: State, cycle: int) -> bool:
+def rests(f: State, cycle: int) -> bool:
+    """Whether no wavelet may be put on a link in ``cycle``."""
     period = f.numbers[Setting.REST]
     return period > 0 and cycle % period == period - 1
 
 
 @inlined
-def _grants(f: State, pe: int, colour: int, queue: int, port: int, entry: int) -> bool:
-    """Whether what ``port`` leads to takes the head; if not, it will wake this router."""
+def link_grants(f: State, queue: int, port: int) -> bool:
+    """Whether the router behind a mesh port takes a head; if not, it will wake who asked."""
     to = wide(f.queues[queue, Queue.TO + port])
-    if port == RAMP:
-        if control_vanishes(f, pe, colour, entry):
-            return True
-        granted = f.queues[to, Queue.COUNT] < f.numbers[Setting.INPUT_WORDS]
-    else:
-        room = f.queues[to, Queue.COUNT] < f.numbers[Setting.ROUTER_WORDS]
-        granted = room and (f.queues[to, Queue.RECEIVE] >> (port ^ 1)) & 1 != 0
+    room = f.queues[to, Queue.COUNT] < f.numbers[Setting.ROUTER_WORDS]
+    granted = room and (f.queues[to, Queue.RECEIVE] >> (port ^ 1)) & 1 != 0
     if not granted:
         f.queues[to, Queue.WAITED] |= 1 << (port ^ 1)
+    return granted
+
+
+@inlined
+def _grants(f: State, pe: int, colour: int, queue: int, port: int, entry: int) -> bool:
+    """Whether what ``port`` leads to takes the head; if not, it will wake this router."""
+    if port != RAMP:
+        return link_grants(f, queue, port)
+    if control_vanishes(f, pe, colour, entry):
+        return True
+    to = wide(f.queues[queue, Queue.TO + RAMP])
+    granted = f.queues[to, Queue.COUNT] < f.numbers[Setting.INPUT_WORDS]
+    if not granted:
+        f.queues[to, Queue.WAITED] = 1
     return granted
 
 
@@ -99,52 +109,49 @@ def _serve(f: State, pe: int, port: int, colour: int, queue: int) -> None:
 
 
 @inlined
-def _ask_for_ports(f: State, pe: int, cycle: int, rests: bool) -> tuple[int, int]:
+def _ask_for_ports(f: State, pe: int, cycle: int, resting: bool) -> tuple[int, int]:
     """Every ready head asks for its ports.
 
     The ports that are to be served, as a mask, and the next cycle in which this router must look.
     """
-    later, asked, colour = NEVER, 0, -1
+    later, asked = NEVER, 0
     filled = wide(f.routers[pe, Router.FILLED])
     alone = filled & (filled - 1) == 0
-    filled <<= 1
-    while filled > 1:
-        filled, colour = filled >> 1, colour + 1
-        if filled & 1 == 0:
-            continue
+    while filled != 0:
+        colour = lowest_bit(filled)
+        filled &= filled - 1
         queue = queue_of(f, pe, colour, Pair.ROUTER)
         entry = head(f, queue)
         if entry >> READY_SHIFT > cycle:
             later = min(later, entry >> READY_SHIFT)
             continue
-        left, port = _remaining(f, pe, colour, queue, entry), 0
+        left = _remaining(f, pe, colour, queue, entry)
         if left == 0:
             _add_move(f, queue, DROP)
         while left != 0:
-            if left & 1 != 0:
-                if rests and port != RAMP:
+            port = lowest_bit(left)
+            left &= left - 1
+            if resting and port != RAMP:
+                later = cycle + 1
+            elif not _grants(f, pe, colour, queue, port, entry):
+                pass
+            elif alone:
+                _serve(f, pe, port, colour, queue)
+            else:
+                if _contest(f, pe, port, colour, asked) != 0:
                     later = cycle + 1
-                elif not _grants(f, pe, colour, queue, port, entry):
-                    pass
-                elif alone:
-                    _serve(f, pe, port, colour, queue)
-                else:
-                    if _contest(f, pe, port, colour, asked) != 0:
-                        later = cycle + 1
-                    asked |= 1 << port
-            left, port = left >> 1, port + 1
+                asked |= 1 << port
     return asked, later
 
 
 @inlined
 def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
     """The same for the output queues of the PE."""
-    later, asked, colour = NEVER, 0, -1
-    filled = wide(f.routers[pe, Router.OUTPUT_FILLED]) << 1
-    while filled > 1:
-        filled, colour = filled >> 1, colour + 1
-        if filled & 1 == 0:
-            continue
+    later, asked = NEVER, 0
+    filled = wide(f.routers[pe, Router.OUTPUT_FILLED])
+    while filled != 0:
+        colour = lowest_bit(filled)
+        filled &= filled - 1
         queue = queue_of(f, pe, colour, Pair.OUTPUT)
         ready = head(f, queue) >> READY_SHIFT
         to = wide(f.queues[queue, Queue.TO + RAMP])
@@ -167,21 +174,20 @@ def _ask_for_ramp_out(f: State, pe: int, cycle: int) -> tuple[int, int]:
 @compiled
 def decide(f: State, first: int, end: int, cycle: int) -> None:
     """Phase A: due routers write down their moves; nothing that another router sees changes."""
-    pes, rests = f.numbers[Setting.PES], _rests(f, cycle)
+    pes, resting = f.numbers[Setting.PES], rests(f, cycle)
     for number in range(first, end):
         pe = wide(f.nodes[pes + number, Node.DUE])
         asked, later = 0, NEVER
         if f.routers[pe, Router.FILLED] != 0:
-            asked, later = _ask_for_ports(f, pe, cycle, rests)
+            asked, later = _ask_for_ports(f, pe, cycle, resting)
         if f.routers[pe, Router.OUTPUT_FILLED] != 0:
             asked_out, later_out = _ask_for_ramp_out(f, pe, cycle)
             asked, later = asked | asked_out, min(later, later_out)
-        port = 0
         while asked != 0:
-            if asked & 1 != 0:
-                colour = f.numbers[BEST + port]
-                kind = Pair.OUTPUT if port == RAMP_OUT else Pair.ROUTER
-                _serve(f, pe, port, colour, queue_of(f, pe, colour, kind))
-            asked, port = asked >> 1, port + 1
+            port = lowest_bit(asked)
+            asked &= asked - 1
+            colour = f.numbers[BEST + port]
+            kind = Pair.OUTPUT if port == RAMP_OUT else Pair.ROUTER
+            _serve(f, pe, port, colour, queue_of(f, pe, colour, kind))
         if later != NEVER:
             schedule(f, pes + pe, later)

@@ -27,7 +27,8 @@ class Queue(IntEnum):
     """Columns of ``queues``.
 
     Of a router's queue: what is still to be served of the head; the switch's position and its
-    sets; the filter's counter (-1: no filter); who was refused a place, a bit for each port.
+    sets; the filter's counter (-1: no filter, -2 - n: a stage of lane n); who was refused a place,
+    a bit for each port.
     ``TO + port`` is the queue behind a port (RAMP: of a router's queue the input queue, of an
     output queue the router's).
     """
@@ -60,6 +61,31 @@ class Pair(IntEnum):
 
 RAMP, RAMP_OUT, DROP = 4, 5, 6
 """Ports of a move beyond the mesh's 0 to 3: down and up the ramp, or the wavelet vanishes."""
+
+
+class Lane(IntEnum):
+    """Columns of ``lanes``.
+
+    Its stages are ``STAGES`` rows of ``stages`` from ``FIRST``; wavelets leave the last by
+    ``PORT``. ``WAVELETS`` is the first of its ``PLACES`` + 1 places in ``wavelets``; ``ENTERED``
+    and ``LEFT`` count what went in and out. Masks of stages: whose heads are ``MOVING`` in this
+    cycle; from ``SENT`` on who was sent a wavelet by the stage before, in each cycle of the round
+    of number ``ROUND``; from ``MASKS`` on, for each place of a router's queue, where more than so
+    many are taken; as many, where more than so many wavelets are ready; and for each cycle of a
+    hop, whose wavelet will be ready then.
+    """
+
+    STAGES = 0
+    FIRST = 1
+    PORT = 2
+    WAVELETS = 3
+    PLACES = 4
+    ENTERED = 5
+    LEFT = 6
+    MOVING = 7
+    ROUND = 8
+    SENT = 9
+    MASKS = SENT + RING
 
 
 class Main(IntEnum):
@@ -145,7 +171,7 @@ class CodeRow(IntEnum):
 
 
 class Node(IntEnum):
-    """Columns of ``nodes``: the next event; a list of what is due, PEs and routers apart."""
+    """Columns of ``nodes``: the next event; a list of what is due of PEs, routers and lanes."""
 
     WAKE = 0
     DUE = 1
@@ -256,6 +282,9 @@ class State(NamedTuple):
     entries: Longs  # [Q, places]: ready << 33 | control << 32 | payload
     routers: Ints  # [P, ROUTER_COLUMNS]
     moves: Longs  # queue << 3 | port
+    lanes: Longs  # [L, Lane and its masks]
+    stages: Ints  # rows of queues
+    wavelets: Longs  # control << 32 | payload
     # PEs.
     pes: Ints  # [P, PE_COLUMNS]
     homes: Longs  # [P, HOME_COLUMNS]
@@ -263,7 +292,7 @@ class State(NamedTuple):
     floats: NDArray[np.float32]  # cells: memory, registers, constants, scratch
     integers: Ints  # the same bytes
     # Time.
-    nodes: Ints  # [2 P, Node]: PEs, then routers
+    nodes: Ints  # [2 P + L, Node]: PEs, then routers, then lanes
     ring: NDArray[np.uint32]  # [RING + 1, words of 32 nodes]
     ring_filled: NDArray[np.uint8]  # [RING + 1]
     # The timeline.

@@ -10,6 +10,7 @@ from wse.fabric.engine.queues import (
     control_vanishes,
     fail,
     head,
+    lane_of,
     pop,
     push,
     queue_of,
@@ -20,6 +21,7 @@ from wse.fabric.engine.state import (
     RAMP,
     RAMP_OUT,
     Error,
+    Lane,
     Pair,
     Pe,
     Queue,
@@ -43,7 +45,45 @@ def neighbour(pe: int, port: int, width: int) -> int:
 
 
 @inlined
-def _enter_router(f: State, queue: int, wavelet: int, cycle: int) -> None:
+def ready_masks(f: State) -> int:
+    """The column of ``lanes`` from which on its masks say how many wavelets are ready."""
+    return Lane.MASKS + f.numbers[Setting.ROUTER_WORDS]
+
+
+@inlined
+def under_way(f: State, cycle: int) -> int:
+    """The column of ``lanes`` of what is sent in ``cycle``: it is ready a hop later."""
+    hop = f.numbers[Setting.HOP]
+    return Lane.MASKS + 2 * f.numbers[Setting.ROUTER_WORDS] + cycle % hop
+
+
+@inlined
+def count(f: State, lane: int, first: int, more: int, fewer: int) -> None:
+    """Count with masks: ``more`` has the stages with one more, ``fewer`` those with one less."""
+    up, down, below = more & ~fewer, fewer & ~more, wide(-1)
+    last = first + f.numbers[Setting.ROUTER_WORDS] - 1
+    for mask in range(first, last + 1):
+        here = f.lanes[lane, mask]
+        above = f.lanes[lane, mask + 1] if mask < last else wide(0)
+        f.lanes[lane, mask] = (here | (up & below)) & (above | ~down)
+        below = here
+
+
+@inlined
+def _enter_lane(f: State, lane: int, queue: int, wavelet: int, cycle: int) -> None:
+    """A wavelet reaches the first stage of a lane."""
+    entered = f.lanes[lane, Lane.ENTERED]
+    place = f.lanes[lane, Lane.WAVELETS] + (entered & f.lanes[lane, Lane.PLACES])
+    f.wavelets[place] = wavelet
+    f.lanes[lane, Lane.ENTERED] = entered + 1
+    f.queues[queue, Queue.COUNT] += 1
+    count(f, lane, Lane.MASKS, 1, 0)
+    f.lanes[lane, under_way(f, cycle)] |= 1
+    schedule(f, 2 * f.numbers[Setting.PES] + lane, cycle + f.numbers[Setting.HOP])
+
+
+@inlined
+def enter_router(f: State, queue: int, wavelet: int, cycle: int) -> None:
     """A wavelet reaches a router from a neighbour or its own PE."""
     pe, colour = wide(f.queues[queue, Queue.PE]), wide(f.queues[queue, Queue.COLOUR])
     if f.queues[queue, Queue.LAST_PUSH] == cycle:
@@ -51,6 +91,10 @@ def _enter_router(f: State, queue: int, wavelet: int, cycle: int) -> None:
         return
     ready = cycle + f.numbers[Setting.HOP]
     f.queues[queue, Queue.LAST_PUSH] = cycle
+    lane = lane_of(f, queue)
+    if lane >= 0:
+        _enter_lane(f, lane, queue, wavelet, cycle)
+        return
     if f.queues[queue, Queue.COUNT] == 0:
         f.routers[pe, Router.FILLED] |= 1 << colour
         schedule(f, f.numbers[Setting.PES] + pe, ready)
@@ -93,16 +137,18 @@ def _count_filter(f: State, pe: int, colour: int, queue: int) -> None:
 
 
 @inlined
-def _wake_waiting(f: State, pe: int, queue: int, cycle: int) -> None:
+def wake_waiting(f: State, pe: int, queue: int, cycle: int) -> None:
     """A place became free, or a switch turned: who was refused looks again."""
-    waited = wide(f.queues[queue, Queue.WAITED])
+    pes, waited = f.numbers[Setting.PES], wide(f.queues[queue, Queue.WAITED])
     f.queues[queue, Queue.WAITED] = 0
     for port in range(4):
         if (waited >> port) & 1 != 0:
             other = neighbour(pe, port, f.numbers[Setting.WIDTH])
-            schedule(f, f.numbers[Setting.PES] + other, cycle + 1)
+            colour = wide(f.queues[queue, Queue.COLOUR])
+            lane = lane_of(f, queue_of(f, other, colour, Pair.ROUTER))
+            schedule(f, pes + (pes + lane if lane >= 0 else other), cycle + 1)
     if (waited >> RAMP) & 1 != 0:
-        schedule(f, f.numbers[Setting.PES] + pe, cycle + 1)
+        schedule(f, pes + pe, cycle + 1)
 
 
 @inlined
@@ -118,7 +164,7 @@ def _pass(f: State, pe: int, colour: int, queue: int, wavelet: int, cycle: int) 
         ready = head(f, queue) >> READY_SHIFT
         schedule(f, f.numbers[Setting.PES] + pe, max(cycle + 1, ready))
     if f.queues[queue, Queue.WAITED] != 0:
-        _wake_waiting(f, pe, queue, cycle)
+        wake_waiting(f, pe, queue, cycle)
 
 
 @inlined
@@ -147,7 +193,7 @@ def commit(f: State, first: int, end: int, cycle: int) -> None:
             if port == RAMP:
                 latest = max(latest, _enter_pe(f, pe, colour, to, wavelet, cycle))
             else:
-                _enter_router(f, to, wavelet, cycle)
+                enter_router(f, to, wavelet, cycle)
                 latest = max(latest, cycle + f.numbers[Setting.HOP])
         if port == RAMP_OUT:
             _leave_pe(f, pe, colour, queue, cycle)
