@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.code import Code
-from wse.fabric.errors import CapacityError, ProgramError
+from wse.fabric.code_checks import check_code, check_queues, controlled, received, sent, used
+from wse.fabric.errors import CapacityError
 from wse.fabric.instructions import Task
 from wse.fabric.machine import Machine
-from wse.fabric.operands import Register, Stream
+from wse.fabric.operands import Register
 from wse.fabric.program import Program
 from wse.fabric.route_checks import check_routes, route_rows
 from wse.fabric.tables import (
@@ -25,12 +24,9 @@ from wse.fabric.tables import (
     OperandColumn,
     RateClass,
     TaskColumn,
-    TaskKind,
     VectorColumn,
 )
 from wse.fabric.vectors import VectorOperation, integer_pair, operand_row
-
-MAXIMUM_TASKS = 64
 
 
 def assemble(program: Program, machine: Machine) -> Assembled:
@@ -39,10 +35,10 @@ def assemble(program: Program, machine: Machine) -> Assembled:
     if len(colours) > machine.colours:
         raise CapacityError(f"{len(colours)} colours; {machine.name} has {machine.colours}")
     for code in program.codes:
-        _check_code(code, machine)
-    receives, sends, controls = (_used(program, kind) for kind in (_received, _sent, _controlled))
-    _check_queues(program, receives, machine.input_queues, "input")
-    _check_queues(program, sends, machine.output_queues, "output")
+        check_code(code, machine)
+    receives, sends, controls = (used(program, kind) for kind in (received, sent, controlled))
+    check_queues(program, receives, machine.input_queues, "input")
+    check_queues(program, sends, machine.output_queues, "output")
     check_routes(program, receives, machine)
     first_tasks = _firsts([len(code.tasks) for code in program.codes])
     first_rows = _firsts([len(code.rows) for code in program.codes])
@@ -77,61 +73,6 @@ def assemble(program: Program, machine: Machine) -> Assembled:
         register_first=register_first,
         registers=registers,
     )
-
-
-def _check_code(code: Code, machine: Machine) -> None:
-    sizes = [array.length * array.dtype.size_bytes for array, _ in code.arrays.values()]
-    used = sum(sizes) + sum(register.dtype.size_bytes for register, _ in code.registers.values())
-    if used > machine.usable_sram_bytes:
-        y, x = np.argwhere(code.pes)[0]
-        raise CapacityError(
-            f"PE ({x}, {y}), code {code.name}: {used} bytes of arrays and registers; a PE of "
-            f"{machine.name} has {machine.usable_sram_bytes} of SRAM for them: give it fewer or "
-            "smaller ones"
-        )
-    if len(code.tasks) > MAXIMUM_TASKS:
-        raise CapacityError(f"code {code.name}: {len(code.tasks)} tasks; a PE has {MAXIMUM_TASKS}")
-    for task in code.tasks:
-        if task.entry < 0:
-            raise ProgramError(f"code {code.name}: task {task.name} has no body")
-    for vector in code.vectors:
-        if vector.thread >= machine.micro_threads:
-            raise CapacityError(
-                f"code {code.name}: micro-thread {vector.thread}; {machine.name} has 0 to "
-                f"{machine.micro_threads - 1}"
-            )
-
-
-def _received(code: Code) -> Iterable[int]:
-    for vector in code.vectors:
-        yield from (o.colour.index for o in vector.operands[1:] if isinstance(o, Stream))
-    yield from (task.colour.index for task in code.tasks if task.colour is not None)
-
-
-def _sent(code: Code) -> Iterable[int]:
-    for vector in code.vectors:
-        yield from (o.colour.index for o in vector.operands[:1] if isinstance(o, Stream))
-
-
-def _controlled(code: Code) -> Iterable[int]:
-    for task in code.tasks:
-        if task.kind == TaskKind.CONTROL and task.colour is not None:
-            yield task.colour.index
-
-
-def _used(program: Program, kind: object) -> NDArray[np.bool_]:
-    """[C, K]: whether a code uses a colour in this way."""
-    assert callable(kind)
-    used = np.zeros((len(program.codes), len(program.colours)), bool)
-    for number, code in enumerate(program.codes):
-        used[number, list(kind(code))] = True
-    return used
-
-
-def _check_queues(program: Program, used: NDArray[np.bool_], most: int, end: str) -> None:
-    for code, count in zip(program.codes, used.sum(axis=1), strict=True):
-        if count > most:
-            raise CapacityError(f"code {code.name}: {count} {end} queues; a PE has {most}")
 
 
 def _stacked(program: Program) -> Int32Table:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from wse.fabric.assemble import assemble, from_bits
 from wse.fabric.deadlock import what_waits, where_it_waits
 from wse.fabric.engine.build import build
+from wse.fabric.engine.columns import Pe, Router
 from wse.fabric.engine.lane_tables import write_back
 from wse.fabric.engine.loop import simulate
-from wse.fabric.engine.state import Error, Pe, Router, State, Total
+from wse.fabric.engine.state import Error, State, Total
 from wse.fabric.errors import (
     CollisionError,
     CycleLimitError,

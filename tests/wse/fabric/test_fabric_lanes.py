@@ -32,7 +32,7 @@ from wse.fabric.assemble import assemble
 from wse.fabric.code import Code
 from wse.fabric.engine import lane_tables
 from wse.fabric.engine.build import build
-from wse.fabric.engine.state import Lane
+from wse.fabric.engine.columns import Lane
 from wse.fabric.errors import FabricError
 from wse.fabric.run import run
 from wse.fabric.tables import Assembled

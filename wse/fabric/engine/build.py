@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wse.fabric.engine.lane_tables import find_lanes
-from wse.fabric.engine.state import (
+from wse.fabric.engine.columns import (
     HOME_COLUMNS,
-    NEVER,
-    NO_CYCLE,
-    NUMBERS,
     OP_COLUMNS,
     PE_COLUMNS,
     QUEUE_COLUMNS,
@@ -18,18 +14,15 @@ from wse.fabric.engine.state import (
     ROUTER_COLUMNS,
     CodeRow,
     Home,
-    Ints,
-    Longs,
     Node,
     Op,
     Pair,
     Pe,
     Queue,
     Router,
-    Setting,
-    State,
-    Total,
 )
+from wse.fabric.engine.lane_tables import find_lanes
+from wse.fabric.engine.state import NEVER, NO_CYCLE, NUMBERS, Ints, Longs, Setting, State, Total
 from wse.fabric.machine import Machine
 from wse.fabric.tables import (
     STEP,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wse.fabric.engine.state import RING, Ints, Lane, Longs, Pair, Queue, Router, State
+from wse.fabric.engine.columns import RING, Lane, Pair, Queue, Router
+from wse.fabric.engine.state import Ints, Longs, State
 from wse.fabric.machine import Machine
 from wse.fabric.tables import PORTS, ROUTE_COLUMNS, Assembled, RouteColumn
 

@@ -13,10 +13,11 @@ stages' rows say is written at the end of the run, the cycle of the last arrival
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import RING, Lane, Node, Queue
 from wse.fabric.engine.compiling import compiled, inlined, lowest_bit, wide
 from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import link_grants, rests
-from wse.fabric.engine.state import RING, Lane, Node, Queue, Setting, State, Total
+from wse.fabric.engine.state import Setting, State, Total
 from wse.fabric.engine.transfers import count, enter_router, ready_masks, under_way, wake_waiting
 from wse.fabric.engine.wheel import schedule
 

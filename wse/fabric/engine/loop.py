@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import RING, Home, Node
 from wse.fabric.engine.compiling import compiled, kept
 from wse.fabric.engine.lanes import commit_lanes, decide_lanes
 from wse.fabric.engine.pe import act
 from wse.fabric.engine.queues import happened
 from wse.fabric.engine.router import decide
-from wse.fabric.engine.state import NEVER, RING, Error, Home, Node, Setting, State, Total
+from wse.fabric.engine.state import NEVER, Error, Setting, State, Total
 from wse.fabric.engine.transfers import commit
 from wse.fabric.engine.wheel import begin_round, collect, schedule
 

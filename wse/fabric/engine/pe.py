@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import CodeRow, Home, Main, Node, Op, Pe
 from wse.fabric.engine.compiling import compiled, inlined, wide
 from wse.fabric.engine.queues import (
     happened,
 )
 from wse.fabric.engine.scalar import execute_scalar
-from wse.fabric.engine.state import (
-    NEVER,
-    NO_CYCLE,
-    RECEIVED,
-    SENT,
-    CodeRow,
-    Home,
-    Main,
-    Node,
-    Op,
-    Pe,
-    Setting,
-    State,
-    Total,
-)
+from wse.fabric.engine.state import NEVER, NO_CYCLE, RECEIVED, SENT, Setting, State, Total
 from wse.fabric.engine.tasks import can_run, listens, select_task, set_flag
 from wse.fabric.engine.vector import earliest_step, issue, record, step
 from wse.fabric.engine.wheel import schedule

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import CodeRow, Home, Queue
 from wse.fabric.engine.compiling import inlined, wide
-from wse.fabric.engine.state import CodeRow, Home, Queue, Setting, State, Total
+from wse.fabric.engine.state import Setting, State, Total
 
 READY_SHIFT = 33
 CONTROL_BIT = 1 << 32

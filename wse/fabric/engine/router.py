@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import DROP, RAMP, RAMP_OUT, Node, Pair, Queue, Router
 from wse.fabric.engine.compiling import compiled, inlined, lowest_bit, wide
 from wse.fabric.engine.queues import (
     CONTROL_BIT,
@@ -10,20 +11,7 @@ from wse.fabric.engine.queues import (
     head,
     queue_of,
 )
-from wse.fabric.engine.state import (
-    BEST,
-    DROP,
-    NEVER,
-    RAMP,
-    RAMP_OUT,
-    Node,
-    Pair,
-    Queue,
-    Router,
-    Setting,
-    State,
-    Total,
-)
+from wse.fabric.engine.state import BEST, NEVER, Setting, State, Total
 from wse.fabric.engine.wheel import schedule
 from wse.fabric.tables import (
     RouteColumn,

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import Home, Pe
 from wse.fabric.engine.compiling import inlined
-from wse.fabric.engine.state import (
-    Home,
-    Pe,
-    Setting,
-    State,
-)
+from wse.fabric.engine.state import Setting, State
 from wse.fabric.engine.tasks import set_flag
 from wse.fabric.engine.vector import number
 from wse.fabric.tables import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import CodeRow, Home, Main, Pair, Pe, Queue
 from wse.fabric.engine.compiling import inlined
 from wse.fabric.engine.numbers import cell_of
 from wse.fabric.engine.queues import (
@@ -11,18 +12,7 @@ from wse.fabric.engine.queues import (
     head,
     queue_of,
 )
-from wse.fabric.engine.state import (
-    NEVER,
-    CodeRow,
-    Home,
-    Main,
-    Pair,
-    Pe,
-    Queue,
-    Setting,
-    State,
-    Total,
-)
+from wse.fabric.engine.state import NEVER, Setting, State, Total
 from wse.fabric.engine.vector import take
 from wse.fabric.tables import (
     TaskColumn,

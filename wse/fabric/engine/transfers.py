@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wse.fabric.engine.columns import DROP, RAMP, RAMP_OUT, Lane, Pair, Pe, Queue, Router
 from wse.fabric.engine.compiling import compiled, inlined, wide
 from wse.fabric.engine.queues import (
     CONTROL_BIT,
@@ -15,21 +16,7 @@ from wse.fabric.engine.queues import (
     push,
     queue_of,
 )
-from wse.fabric.engine.state import (
-    DROP,
-    NO_CYCLE,
-    RAMP,
-    RAMP_OUT,
-    Error,
-    Lane,
-    Pair,
-    Pe,
-    Queue,
-    Router,
-    Setting,
-    State,
-    Total,
-)
+from wse.fabric.engine.state import NO_CYCLE, Error, Setting, State, Total
 from wse.fabric.engine.wheel import schedule
 from wse.fabric.tables import (
     RouteColumn,

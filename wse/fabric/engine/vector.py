@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from wse.fabric.engine.arithmetic import compute, compute_rows
+from wse.fabric.engine.columns import CodeRow, Home, Main, Op, Pair, Pe, Queue, Router
 from wse.fabric.engine.compiling import inlined, wide
 from wse.fabric.engine.numbers import LOW_WORD, cell_of, wire_of
 from wse.fabric.engine.queues import CONTROL_BIT, READY_SHIFT, fail, head, pop, push, queue_of
@@ -14,15 +15,7 @@ from wse.fabric.engine.state import (
     SENT,
     STREAMS,
     WHERE,
-    CodeRow,
     Error,
-    Home,
-    Main,
-    Op,
-    Pair,
-    Pe,
-    Queue,
-    Router,
     Setting,
     State,
     Total,

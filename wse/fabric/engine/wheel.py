@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from wse.fabric.engine.columns import RING, Node
 from wse.fabric.engine.compiling import compiled, inlined, lowest_bit
-from wse.fabric.engine.state import NEVER, RING, Node, Setting, State, Total
+from wse.fabric.engine.state import NEVER, Setting, State, Total
 
 LATER = RING
 """The ring's row of what is not within the next round."""
