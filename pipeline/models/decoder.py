@@ -23,7 +23,7 @@ from pipeline.schema import ModelConfig
 
 
 class Table(nn.Embedding):
-    """Vectors by number. On the meta device, where none is drawn, torch's compiler stays unloaded."""
+    """Vectors by number; to draw none on the meta device spares loading torch's compiler."""
 
     def reset_parameters(self) -> None:
         """Draw the vectors, where there is memory for them."""
