@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose as hydra_compose
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.cli import job_by_hand
@@ -138,8 +140,11 @@ def stage(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command line sets it; this restores it
     monkeypatch.setattr("pipeline.cli.in_background", _waited_for)
-    # A second of each training, and no part of what these tests ask.
+    # What takes longest of each run is no part of what these tests ask: pictures, and that Hydra
+    # composes the configuration twice, at first to see whether it is a multirun.
     monkeypatch.setattr(History, "plotted", lambda history: b"")
+    monkeypatch.setattr("pipeline.reporting.figures.draw_timeline", lambda *_: b"")
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
     torch.set_num_threads(1)
 
     def run(name: str, *more: str) -> Done:
