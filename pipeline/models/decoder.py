@@ -22,14 +22,23 @@ from pipeline.models.products import Linear, linear
 from pipeline.schema import ModelConfig
 
 
+class Table(nn.Embedding):
+    """Vectors by number; to draw none on the meta device spares loading torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        """Draw the vectors, where there is memory for them."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Embedding(nn.Module):
     """A vector for each token, and for each position where a family learns those."""
 
     def __init__(self, model: ModelConfig) -> None:
         super().__init__()
         learned = TRAITS[model.family].rotary is None
-        self.tokens = nn.Embedding(model.vocabulary, model.hidden)
-        self.positions = nn.Embedding(model.positions, model.hidden) if learned else None
+        self.tokens = Table(model.vocabulary, model.hidden)
+        self.positions = Table(model.positions, model.hidden) if learned else None
 
     def forward(self, tokens_bt: Tensor) -> Tensor:
         """tokens_bt -> x_btd, in fp32 whatever the type of the weights."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy.signal import lfilter
 
 from pipeline.reporting import humane
 from pipeline.reporting.canvas import (
@@ -48,7 +48,8 @@ def smoothed(losses: np.ndarray) -> np.ndarray:
     """Exponential moving average that weighs the first losses fairly (bias-corrected)."""
     decay = np.exp(-1 / max(SMOOTHING * len(losses), 1.0))
     weights = 1 - decay ** np.arange(1, len(losses) + 1)
-    return lfilter([1 - decay], [1, -decay], losses) / weights
+    sums = accumulate(losses, lambda before, loss: decay * before + (1 - decay) * loss, initial=0.0)
+    return np.array([*sums][1:]) / weights
 
 
 def scaling_law(axes: Axes, law: ScalingLaw, reach: float) -> None:

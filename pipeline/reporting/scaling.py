@@ -13,8 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from pipeline.reporting.results import Training
 
@@ -67,7 +66,7 @@ class ScalingLaw:
         x = np.log(sizes / self.centre)
         slopes = _slopes(self.theta, x)
         leverage = np.einsum("np,pq,nq->n", slopes, self.spread, slopes)
-        quantile = student_t.ppf((1 + CONFIDENCE) / 2, self.freedom)
+        quantile = stdtrit(self.freedom, (1 + CONFIDENCE) / 2)
         reach = quantile * self.residual * np.sqrt(1 + leverage)
         middle = _log_loss(self.theta, x)
         return np.exp(middle - reach), np.exp(middle + reach)
@@ -125,6 +124,8 @@ def _with_irreducible_loss(x: np.ndarray, y: np.ndarray, line: np.ndarray) -> np
     An E that comes out as 0 stays one of the fitted numbers: that it could have been larger is
     part of the band.
     """
+    from scipy.optimize import least_squares  # a second to load, and only a report fits a law
+
     lowest = float(np.exp(y.min()))
     start = np.array([line[0] - np.log(2), 2 * line[1], lowest / 2])
     fitted = least_squares(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import random
 import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose as hydra_compose
+from hydra._internal.hydra import Hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from pipeline.cli import job_by_hand
-from pipeline.config import compose
+from pipeline.config import CONF_DIR, hydra_initialized, resolve
+from pipeline.explain import explained
 from pipeline.job import Job
+from pipeline.schema import Config
 from pipeline.tokenize import run as tokenize
+from pipeline.training.history import History
 from tests.pipeline.commands import Done, Stage
 
 WORDS = [
@@ -73,13 +84,35 @@ def overrides(books: Path, tmp_path: Path) -> list[str]:
     return [*TINY, f"data.paths=[{books}]", f"results={tmp_path / 'results'}", "run=tiny"]
 
 
+@functools.cache
+def _chosen(*choices: str) -> DictConfig:
+    """``conf/`` with choices of its groups."""
+    with hydra_initialized():
+        return hydra_compose("config", overrides=list(choices))
+
+
+def composed(overrides: list[str]) -> Config:
+    """What :func:`pipeline.config.compose` makes; reads ``conf/`` once for the same choices.
+
+    To compose takes as long as a tiny training, and is no part of what these tests ask.
+    """
+    with explained():
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        is_choice = [(CONF_DIR / one.key_or_group).is_dir() for one in parsed]
+        made = copy.deepcopy(_chosen(*compress(overrides, is_choice)))
+        for one, chosen in zip(parsed, is_choice, strict=True):
+            if not chosen:
+                OmegaConf.update(made, one.key_or_group, one.value())
+    return resolve(made)
+
+
 @pytest.fixture
 def job(overrides: list[str]) -> Callable[..., Job[Any]]:
     """Makes the job of a stage of the tiny run, with further overrides; tokens are there."""
     torch.set_num_threads(1)
 
     def make(stage: str, *more: str) -> Job[Any]:
-        config = compose([*overrides, *more])
+        config = composed([*overrides, *more])
         tokens = job_by_hand(config, "tokenize")
         if not (tokens.corpus_directory(tokens.run) / "manifest.json").exists():
             tokenize(tokens)
@@ -107,6 +140,11 @@ def stage(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command line sets it; this restores it
     monkeypatch.setattr("pipeline.cli.in_background", _waited_for)
+    # What takes longest of each run is no part of what these tests ask: pictures, and that Hydra
+    # composes the configuration twice, at first to see whether it is a multirun.
+    monkeypatch.setattr(History, "plotted", lambda history: b"")
+    monkeypatch.setattr("pipeline.reporting.figures.draw_timeline", lambda *_: b"")
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
     torch.set_num_threads(1)
 
     def run(name: str, *more: str) -> Done:

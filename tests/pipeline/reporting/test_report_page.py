@@ -13,6 +13,12 @@ from pipeline.report import run
 from pipeline.reporting.humane import MISSING
 
 
+@pytest.fixture(autouse=True)
+def _undrawn(reported, monkeypatch):
+    """Only ``reported`` has its figures rendered, which takes longer than all else of a report."""
+    monkeypatch.setattr("pipeline.reporting.figures.png", lambda figure: b"undrawn")
+
+
 class Page(HTMLParser):
     """Collects the text, tags and links of a page."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from safetensors.torch import load_file
 
-from pipeline.config import hydra_initialized
 from pipeline.corpus.shards import TokenSplit
 from pipeline.models.decoder import Decoder, allocate
 from pipeline.models.initialization import initialize
@@ -34,13 +35,6 @@ from tests.pipeline.streaming.runs import (
 STREAMING, RESIDENT = "train.execution=streaming", "train.execution=resident"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_look_into_the_configuration() -> Iterator[None]:
-    """Composing is quicker where ``conf/`` has been read."""
-    with hydra_initialized():
-        yield
-
-
 def assert_trained(folder: Path, execution: str, clip: float) -> None:
     """The run was done as it was asked to, learned something, and its gradients were clipped."""
     assert metrics(folder)["execution"] == execution
@@ -52,11 +46,17 @@ def assert_trained(folder: Path, execution: str, clip: float) -> None:
     assert max(record.get("gradient_norm", 0) for record in records) > clip
 
 
-@pytest.mark.parametrize("micro_batch", [2, 4])
-@pytest.mark.parametrize("clip_by", ["norm", "update"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("family", FAMILIES)
+def combinations() -> Iterator[ParameterSet]:
+    """All of them, every second one long: the others have each three choices with each fourth."""
+    choices = [FAMILIES, OPTIMIZERS, ("fp32", "bf16"), ("norm", "update"), (2, 4)]
+    for numbered in product(*map(enumerate, choices)):
+        numbers, values = zip(*numbered, strict=True)
+        yield pytest.param(*values, marks=[pytest.mark.long] if sum(numbers) % 2 else [])
+
+
+@pytest.mark.parametrize(
+    ("family", "optimizer", "precision", "clip_by", "micro_batch"), list(combinations())
+)
 def test_streaming_equals_resident(trained, family, optimizer, precision, clip_by, micro_batch):
     run = small(
         family,
