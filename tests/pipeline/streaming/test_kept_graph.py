@@ -129,7 +129,7 @@ for _ in range(LAYERS + 4):
         before = resident_bytes()
 print(resident_bytes() - before)
 """
-LAYERS = 40
+LAYERS = 80
 
 
 def large() -> Config:
@@ -146,4 +146,4 @@ def test_what_lies_between_kept_graphs_is_used_again() -> None:
     assert config.train is not None
     layouts = part_layouts(config.model, config.train)
     kept_bytes = WorkingMemory(config.model, config.train, layouts).kept_graph_bytes
-    assert grown <= 1.3 * LAYERS * kept_bytes
+    assert grown <= 1.5 * LAYERS * kept_bytes
