@@ -146,6 +146,9 @@ def _vector_row(vector: VectorOperation, machine: Machine) -> list[int]:
         VectorColumn.PLANES: vector.planes,
         VectorColumn.ROW_CYCLES: machine.vector_row_cycles if several and not mapped else 0,
         VectorColumn.MAP_CYCLES: machine.vector_map_cycles if mapped else 0,
+        VectorColumn.BANKS: machine.sram_banks,
+        VectorColumn.BANK_BYTES: machine.sram_bank_bytes,
+        VectorColumn.CONFLICT_MILLI: machine.sram_conflict_milli,
     }
     return [int(columns[column]) for column in VectorColumn]
 

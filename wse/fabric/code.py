@@ -34,7 +34,10 @@ class Code(Instructions):
         """An array in SRAM; ``values`` broadcast to (height, width, length)."""
         self._new_name(name, length)
         first = sum(array.length for array, _ in self.arrays.values())
-        made = Array(name, first, length, _dtype(dtype, name))
+        kind = _dtype(dtype, name)
+        ends = [one.address + one.length * one.dtype.size_bytes for one, _ in self.arrays.values()]
+        address = -(-max(ends, default=0) // kind.size_bytes) * kind.size_bytes
+        made = Array(name, first, length, kind, address)
         self.arrays[name] = made, self._values(name, values, (*self.pes.shape, length))
         return made
 

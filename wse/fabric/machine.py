@@ -42,6 +42,9 @@ class Machine:
     # The processing element.
     sram_bytes: int
     reserved_sram_bytes: int
+    sram_banks: int
+    sram_bank_bytes: int  # of one bank, before the next one's
+    sram_conflict_milli: int  # time of an operation whose sources conflict, 1000: no longer
     micro_threads: int
     vector_steps_per_cycle: int  # steps of fabric streams; not published
     descriptor_load_cycles: int
@@ -117,6 +120,9 @@ WSE3_SIMULATOR = Machine(
     switch_changes_both=True,  # SDK
     sram_bytes=49152,  # SDK
     reserved_sram_bytes=4176,  # FABRICA: the smallest kernel
+    sram_banks=8,  # published
+    sram_bank_bytes=2,  # FABRICA: bits 3 to 1 of an address
+    sram_conflict_milli=1000,  # assumption: the rates are those of vectors as they lie
     micro_threads=8,  # SDK
     vector_steps_per_cycle=1,  # assumption
     descriptor_load_cycles=1,  # FABRICA: "3 DSR loads + 1 instruction"

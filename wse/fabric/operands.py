@@ -104,12 +104,16 @@ class MemoryVector:
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """``length`` elements in the SRAM of every PE of one code."""
+    """``length`` elements in the SRAM of every PE of one code.
+
+    ``first`` counts the elements of the arrays before it, ``address`` their bytes.
+    """
 
     name: str
     first: int
     length: int
     dtype: DType
+    address: int = 0
 
     def __getitem__(self, index: int | slice) -> MemoryVector:
         if isinstance(index, slice):

@@ -160,6 +160,9 @@ class VectorColumn(IntEnum):
     PLANES = 13
     ROW_CYCLES = 14  # each row takes at least so long
     MAP_CYCLES = 15  # each row takes so much longer
+    BANKS = 16
+    BANK_BYTES = 17
+    CONFLICT_MILLI = 18  # time of an operation whose sources conflict in a bank
 
 
 class OperandKind(IntEnum):
@@ -192,6 +195,8 @@ class OperandColumn(IntEnum):
     END = 8
     ROW_STRIDE = 9
     PLANE_STRIDE = 10
+    ADDRESS = 11  # of the array's first element, in bytes
+    ELEMENT_BYTES = 12
 
 
 class TaskKind(IntEnum):

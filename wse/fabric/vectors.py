@@ -198,6 +198,8 @@ def operand_row(operand: Checked, is_float: bool) -> list[int]:
         row[OperandColumn.KIND], row[OperandColumn.DTYPE] = OperandKind.MEMORY, operand.array.dtype
         row[OperandColumn.OFFSET_VALUE] = first + operand.start
         row[OperandColumn.FIRST], row[OperandColumn.END] = first, first + operand.array.length
+        row[OperandColumn.ADDRESS] = operand.array.address
+        row[OperandColumn.ELEMENT_BYTES] = operand.array.dtype.size_bytes
         if operand.start_register is not None:
             row[OperandColumn.OFFSET_REGISTER] = operand.start_register.index
         row[OperandColumn.ROW_STRIDE], row[OperandColumn.PLANE_STRIDE] = operand.row, operand.plane

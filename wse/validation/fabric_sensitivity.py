@@ -34,6 +34,7 @@ UNPUBLISHED: dict[str, tuple[Any, ...]] = {
     "output_queue_words": (4, 16),
     "vector_steps_per_cycle": (2,),
     "vector_row_cycles": (4, 8),
+    "sram_conflict_milli": (1940,),
     "task_start_cycles": (1, 10),
     "loop_cycles": (4, 16),
     "arithmetic": (Rate(1460, 730), Rate(5840, 2920)),

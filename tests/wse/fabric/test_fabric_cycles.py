@@ -193,3 +193,20 @@ def test_mapped_rows_take_the_cycles_of_the_vendor_s_simulator() -> None:
         tile = y.at(0, 16, row=16)
         code.multiply_add(tile, tile, x.at(0, 16, row=16), 3.0, rows=256, mapped=True)
     assert run(program, WSE3_SIMULATOR).cycles == pytest.approx(2840, rel=0.01)
+
+
+@pytest.mark.parametrize(("apart", "longer"), [(0, True), (2, False), (8, True)])
+def test_sources_that_begin_in_one_bank_take_longer(apart: int, longer: bool) -> None:
+    # 64 elements of 16 bits fill each of the 8 banks alike: y begins in the bank of x.
+    def cycles(machine: Machine) -> int:
+        program = Program(1, 1)
+        code = program.code("one")
+        x, y, z = (
+            code.array(name, length, F16) for name, length in zip("xyz", (64, 80, 64), strict=True)
+        )
+        with code.main():
+            code.add(z, x, y.at(apart, 64))
+        return run(program, machine).cycles
+
+    slower = replace(WSE2, sram_conflict_milli=1940)
+    assert cycles(slower) - cycles(WSE2) == (16 if longer else 0)  # 16 cycles become 31.04

@@ -58,12 +58,18 @@ class Place:
         self.row_stride = int(row[OperandColumn.ROW_STRIDE])
         self.plane_stride = int(row[OperandColumn.PLANE_STRIDE])
         self.first, self.end = int(row[OperandColumn.FIRST]), int(row[OperandColumn.END])
+        self.array_address = int(row[OperandColumn.ADDRESS])
+        self.element_bytes = int(row[OperandColumn.ELEMENT_BYTES])
 
     def cell(self, at: Index) -> int:
         """The number of the memory cell of an element."""
         plane, row, element = at
         steps = element * self.stride + row * self.row_stride + plane * self.plane_stride
         return self.offset + steps
+
+    def address(self) -> int:
+        """The byte of SRAM at which a memory vector begins."""
+        return self.array_address + (self.offset - self.first) * self.element_bytes
 
     def lies_within(self, corners: Iterable[Index]) -> bool:
         """Whether the elements at ``corners``, of a memory vector, are elements of its array."""
@@ -87,6 +93,11 @@ class VectorOperation:
         self.rows, self.planes = int(row[VectorColumn.ROWS]), int(row[VectorColumn.PLANES])
         self.row_cycles = int(row[VectorColumn.ROW_CYCLES])
         self.map_cycles = int(row[VectorColumn.MAP_CYCLES])
+        self.banks, self.bank_bytes = (
+            int(row[VectorColumn.BANKS]),
+            int(row[VectorColumn.BANK_BYTES]),
+        )
+        self.conflict_milli = int(row[VectorColumn.CONFLICT_MILLI])
         self.destination = Place(operands[0], storage)
         self.sources = [Place(operands[1 + i], storage) for i in range(row[VectorColumn.SOURCES])]
         self.synchronous = row[VectorColumn.THREAD] < 0
@@ -131,7 +142,16 @@ class VectorOperation:
         """Cycles of the vector unit that an operation without streams needs."""
         rows = self.planes * self.rows
         computing = (1000 * rows * self.length + self.rate_milli - 1) // self.rate_milli
+        if self.sources_conflict():
+            computing = (computing * self.conflict_milli + 999) // 1000
         return max(rows * self.row_cycles, computing) + rows * self.map_cycles
+
+    def sources_conflict(self) -> bool:
+        """Whether two sources begin in one bank, at different addresses."""
+        vectors = [one for one in self.sources if one.kind is OperandKind.MEMORY and one.stride]
+        addresses = {one.address() for one in vectors}
+        banks = {address // self.bank_bytes % self.banks for address in addresses}
+        return len(banks) < len(addresses)
 
     def compute_all(self) -> None:
         """Carry out an operation without streams."""
