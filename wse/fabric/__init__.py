@@ -6,19 +6,7 @@ that comes from here is simulated.
 
 from wse.fabric.machine import MACHINES, WSE2, WSE3, WSE3_SIMULATOR, Machine, Rate
 from wse.fabric.program import Filter, Program
-from wse.fabric.tables import (
-    EAST,
-    F16,
-    F32,
-    I16,
-    I32,
-    NORTH,
-    RAMP,
-    SOUTH,
-    WEST,
-    Direction,
-    DType,
-)
+from wse.fabric.tables import EAST, F16, F32, I16, I32, NORTH, RAMP, SOUTH, WEST, Direction, DType
 
 __all__ = [
     "MACHINES",

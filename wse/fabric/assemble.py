@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.assembled import ArrayPlace, Assembled, CodeTable
 from wse.fabric.code import Code
 from wse.fabric.code_checks import check_code, check_queues, controlled, received, sent, used
 from wse.fabric.errors import CapacityError
@@ -14,9 +15,6 @@ from wse.fabric.operands import Register
 from wse.fabric.program import Program
 from wse.fabric.route_checks import check_routes, route_rows
 from wse.fabric.tables import (
-    ArrayPlace,
-    Assembled,
-    CodeTable,
     DType,
     InstructionColumn,
     Int32Table,

@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.assembled import Assembled
 from wse.fabric.engine.columns import Home, Main, Op, Pair, Pe, Queue
 from wse.fabric.engine.state import NO_CYCLE, State
-from wse.fabric.tables import Assembled
 
 MAXIMUM_LINES = 8
 WHERE = ("the router", "the input queue", "the output queue")

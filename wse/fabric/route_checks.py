@@ -9,14 +9,7 @@ from wse.fabric.errors import CapacityError, RouteError
 from wse.fabric.machine import Machine
 from wse.fabric.operands import Colour
 from wse.fabric.program import Program, Route
-from wse.fabric.tables import (
-    OPPOSITE,
-    PORT_NAMES,
-    ROUTE_COLUMNS,
-    STEP,
-    Int32Table,
-    RouteColumn,
-)
+from wse.fabric.tables import OPPOSITE, PORT_NAMES, ROUTE_COLUMNS, STEP, Int32Table, RouteColumn
 
 RAMP_PORT = 4
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wse.fabric.assemble import assemble, from_bits
+from wse.fabric.assembled import ArrayPlace, Assembled
 from wse.fabric.deadlock import what_waits, where_it_waits
 from wse.fabric.engine.build import build
 from wse.fabric.engine.columns import Pe, Router
@@ -25,7 +26,6 @@ from wse.fabric.errors import (
 from wse.fabric.machine import Machine
 from wse.fabric.operands import Array, Register
 from wse.fabric.program import ALL, Program
-from wse.fabric.tables import ArrayPlace, Assembled
 
 MAXIMUM_CYCLES = 2**30 - 2**20
 """The longest run: cycles are 32-bit numbers."""

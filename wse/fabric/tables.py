@@ -1,8 +1,8 @@
 """A program as plain numbers: what the engine and the reference both read.
 
-:class:`Assembled` holds nothing but numpy tables and names. A table of 32-bit integers has one
-row for each instruction, vector operation, task, or route; the enumerations below name its
-columns, so that ``instructions[pc, InstructionColumn.OPCODE]`` reads as it says.
+:class:`~wse.fabric.assembled.Assembled` holds nothing but numpy tables and names. A table of 32-bit
+integers has one row for each instruction, vector operation, task, or route; the enumerations below
+name its columns, so that ``instructions[pc, InstructionColumn.OPCODE]`` reads as it says.
 
 ``value`` and ``register`` columns come in pairs: the number is ``value``, plus the integer
 register if ``register`` is not -1.
@@ -10,7 +10,6 @@ register if ``register`` is not -1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 import numpy as np
@@ -236,63 +235,3 @@ class RouteColumn(IntEnum):
 
 ROUTE_COLUMNS = 13
 Int32Table = NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class ArrayPlace:
-    """Where an array or register lies: ``first`` is an element of its PE's memory or registers."""
-
-    name: str
-    first: int
-    length: int
-    dtype: DType
-
-
-@dataclass(frozen=True)
-class CodeTable:
-    """What all PEs with one code share.
-
-    Its tasks are ``task_count`` rows of ``tasks`` from ``first_task``, its instructions
-    ``row_count`` rows of ``instructions`` from ``first_row``.
-    """
-
-    name: str
-    first_task: int
-    task_count: int
-    first_row: int
-    row_count: int
-    task_names: tuple[str, ...]
-    arrays: tuple[ArrayPlace, ...]
-    registers: tuple[ArrayPlace, ...]
-    memory_elements: int
-
-
-@dataclass(frozen=True, eq=False)
-class Assembled:
-    """A program ready to run; P = width * height PEs, K colours, C codes.
-
-    Memory has one 32-bit cell for each element of a PE: the bits of an fp32 (fp16 elements are
-    kept as the fp32 of the same value) or of an int32. PE p's cells begin at ``memory_first[p]``,
-    its registers at ``register_first[p]``.
-    """
-
-    width: int
-    height: int
-    colours: tuple[str, ...]
-    codes: tuple[CodeTable, ...]
-    code_of: NDArray[np.int16]  # [P]; -1: no code
-    route_of: Int32Table  # [P, K]; row of routes, -1: none
-    routes: Int32Table  # [R, ROUTE_COLUMNS]
-    instructions: Int32Table  # [I, InstructionColumn]
-    lines: tuple[str, ...]  # [I]: an instruction in words, for messages and pictures
-    vectors: Int32Table  # [V, VectorColumn]
-    operands: Int32Table  # [V, 4, OperandColumn]
-    tasks: Int32Table  # [T, TaskColumn]
-    code_tasks: Int32Table  # [C, 2]: first_task, task_count
-    receives: NDArray[np.bool_]  # [C, K]: the code has an input queue of the colour
-    sends: NDArray[np.bool_]  # [C, K]: an output queue
-    controls: NDArray[np.bool_]  # [C, K]: a control task
-    memory_first: NDArray[np.int64]  # [P + 1]
-    memory: NDArray[np.uint32]
-    register_first: NDArray[np.int64]  # [P + 1]
-    registers: NDArray[np.uint32]

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from tests.wse.fabric.programs import random_machine, random_program
 from wse.fabric import Machine
 from wse.fabric.assemble import assemble
+from wse.fabric.assembled import Assembled
 from wse.fabric.engine import lane_tables
 from wse.fabric.errors import DeadlockError, FabricError
 from wse.fabric.reference.run import run as run_reference
 from wse.fabric.run import run as run_engine
-from wse.fabric.tables import PORTS, Assembled
+from wse.fabric.tables import PORTS
 
 NO_NUMBER = 0x7FC00000
 LONG, SHORT = 4000, 60

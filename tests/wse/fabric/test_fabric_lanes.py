@@ -29,13 +29,13 @@ from wse.fabric import (
     Program,
 )
 from wse.fabric.assemble import assemble
+from wse.fabric.assembled import Assembled
 from wse.fabric.code import Code
 from wse.fabric.engine import lane_tables
 from wse.fabric.engine.build import build
 from wse.fabric.engine.columns import Lane
 from wse.fabric.errors import FabricError
 from wse.fabric.run import run
-from wse.fabric.tables import Assembled
 
 Pe = tuple[int, int]
 SIDES = {NORTH: (0, -1), SOUTH: (0, 1), EAST: (1, 0), WEST: (-1, 0)}

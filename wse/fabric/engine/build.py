@@ -5,40 +5,35 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.assembled import Assembled
 from wse.fabric.engine.columns import (
     HOME_COLUMNS,
     OP_COLUMNS,
     PE_COLUMNS,
-    QUEUE_COLUMNS,
     RING,
     ROUTER_COLUMNS,
     CodeRow,
     Home,
     Node,
     Op,
-    Pair,
     Pe,
-    Queue,
     Router,
 )
 from wse.fabric.engine.lane_tables import find_lanes
+from wse.fabric.engine.queue_tables import of_codes, queue_tables
 from wse.fabric.engine.state import NEVER, NO_CYCLE, NUMBERS, Ints, Longs, Setting, State, Total
 from wse.fabric.machine import Machine
 from wse.fabric.tables import (
-    STEP,
-    Assembled,
     InstructionColumn,
     Opcode,
     OperandColumn,
     OperandKind,
-    RouteColumn,
     TaskColumn,
     TaskKind,
     VectorColumn,
 )
 
 THREADS = 9
-RAMP_PORT = 4
 SCRATCH_CELLS = 8
 LINE_BYTES = 64
 
@@ -46,7 +41,7 @@ LINE_BYTES = 64
 def build(program: Assembled, machine: Machine, limit: int, events: int) -> State:
     """The state before the first cycle; the run must end before ``limit``."""
     pes = program.width * program.height
-    pairs, queues = _queues(program)
+    pairs, queues = queue_tables(program)
     lanes, stages, wavelets = find_lanes(program, machine, pairs, queues)
     places = _power_of_two(
         max(machine.router_queue_words, machine.input_queue_words, machine.output_queue_words)
@@ -106,55 +101,6 @@ def _together(state: State) -> State:
     return State(**tables, floats=tables["integers"].view(np.float32))
 
 
-def _of_codes(program: Assembled, table: NDArray) -> NDArray:
-    """Rows of a table [C, ...] for every PE; zeros where there is no code."""
-    padded = np.concatenate([table, np.zeros((1, *table.shape[1:]), table.dtype)])
-    return padded[program.code_of]
-
-
-def _queues(program: Assembled) -> tuple[Ints, Ints]:
-    """``pairs`` and ``queues``."""
-    pes, colours = program.width * program.height, len(program.colours)
-    exist = np.stack(
-        [
-            program.route_of >= 0,
-            _of_codes(program, program.receives),
-            _of_codes(program, program.sends),
-        ],
-        axis=-1,
-    ).reshape(pes * colours, 3)
-    pairs = np.zeros((pes * colours, len(Pair)), np.int32)
-    pairs[:] = -1
-    rows, kinds = np.nonzero(exist)
-    pairs[rows, kinds] = np.arange(len(rows))
-    pairs[:, Pair.ROUTE] = program.route_of.ravel()
-    queues = np.zeros((len(rows), QUEUE_COLUMNS), np.int32)
-    queues[:, Queue.LAST_PUSH] = NO_CYCLE
-    queues[:, Queue.PE], queues[:, Queue.COLOUR] = np.divmod(rows, max(colours, 1))
-    routed = kinds == Pair.ROUTER
-    _set_routes(queues, routed, program.routes[pairs[rows[routed], Pair.ROUTE]])
-    _set_neighbours(program, pairs, queues, rows)
-    queues[:, Queue.TO + RAMP_PORT] = pairs[rows, np.where(routed, Pair.INPUT, Pair.ROUTER)]
-    return pairs, queues
-
-
-def _set_routes(queues: Ints, routed: NDArray[np.bool_], routes: Ints) -> None:
-    """The first switch position and the filter of the routers' queues."""
-    queues[routed, Queue.RECEIVE] = routes[:, RouteColumn.RECEIVE]
-    queues[routed, Queue.TRANSMIT] = routes[:, RouteColumn.TRANSMIT]
-    filtered = routes[:, RouteColumn.FILTER_PERIOD] > 0
-    queues[routed, Queue.COUNTER] = np.where(filtered, routes[:, RouteColumn.FILTER_START], -1)
-
-
-def _set_neighbours(program: Assembled, pairs: Ints, queues: Ints, rows: NDArray[np.int64]) -> None:
-    """The router queue behind each mesh port; anything where that is off the mesh."""
-    colours = max(len(program.colours), 1)
-    for port, (dx, dy) in enumerate(STEP):
-        queues[:, Queue.TO + port] = pairs[
-            (rows + (dx + dy * program.width) * colours) % max(len(pairs), 1), Pair.ROUTER
-        ]
-
-
 def _codes(program: Assembled) -> Ints:
     """``codes``, [C, SLOT + 9]."""
     codes = np.full((len(program.codes), CodeRow.SLOT + THREADS), -1, np.int32)
@@ -176,12 +122,12 @@ def _codes(program: Assembled) -> Ints:
 
 def _homes(program: Assembled, codes: Ints) -> Longs:
     homes = np.zeros((program.width * program.height, HOME_COLUMNS), np.int64)
-    homes[:, [Home.ACTIVATED, Home.BLOCKED]] = _of_codes(program, _flags(program))
+    homes[:, [Home.ACTIVATED, Home.BLOCKED]] = of_codes(program, _flags(program))
     homes[:, Home.CODE] = program.code_of
     homes[:, Home.MEMORY] = program.memory_first[:-1]
     homes[:, Home.REGISTERS] = len(program.memory) + program.register_first[:-1]
     homes[:, Home.OPS_END] = np.cumsum(
-        _of_codes(program, (codes[:, CodeRow.SLOT :] >= 0).sum(axis=1))
+        of_codes(program, (codes[:, CodeRow.SLOT :] >= 0).sum(axis=1))
     )
     homes[1:, Home.OPS] = homes[:-1, Home.OPS_END]
     return homes
@@ -240,7 +186,7 @@ def _paces(program: Assembled) -> Ints:
 def _pes(program: Assembled, homes: Longs) -> Ints:
     pes = np.zeros((program.width * program.height, PE_COLUMNS), np.int32)
     tasks = np.array([code.task_count for code in program.codes], np.int32)
-    pes[:, Pe.LAST_TASK] = np.maximum(_of_codes(program, tasks) - 1, 0)
+    pes[:, Pe.LAST_TASK] = np.maximum(of_codes(program, tasks) - 1, 0)
     threads = homes[:, Home.OPS_END] - homes[:, Home.OPS]
     pes[:, Pe.LAST_THREAD] = np.maximum(threads - 1, 0)
     pes[:, Pe.FIRST_DELIVERY] = pes[:, Pe.LAST_DELIVERY] = NO_CYCLE

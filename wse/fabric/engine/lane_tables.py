@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.assembled import Assembled
 from wse.fabric.engine.columns import RING, Lane, Pair, Queue, Router
 from wse.fabric.engine.state import Ints, Longs, State
 from wse.fabric.machine import Machine
-from wse.fabric.tables import PORTS, ROUTE_COLUMNS, Assembled, RouteColumn
+from wse.fabric.tables import PORTS, ROUTE_COLUMNS, RouteColumn
 
 LONGEST = 62
 """Stages of a lane at most: bits of a mask."""

@@ -12,13 +12,7 @@ from wse.fabric.engine.state import NEVER, NO_CYCLE, RECEIVED, SENT, Setting, St
 from wse.fabric.engine.tasks import can_run, listens, select_task, set_flag
 from wse.fabric.engine.vector import earliest_step, issue, record, step
 from wse.fabric.engine.wheel import schedule
-from wse.fabric.tables import (
-    InstructionColumn,
-    Opcode,
-    TaskColumn,
-    TaskKind,
-    VectorColumn,
-)
+from wse.fabric.tables import InstructionColumn, Opcode, TaskColumn, TaskKind, VectorColumn
 
 
 @inlined

@@ -13,9 +13,7 @@ from wse.fabric.engine.queues import (
 )
 from wse.fabric.engine.state import BEST, NEVER, Setting, State, Total
 from wse.fabric.engine.wheel import schedule
-from wse.fabric.tables import (
-    RouteColumn,
-)
+from wse.fabric.tables import RouteColumn
 
 
 @inlined

@@ -7,12 +7,7 @@ from wse.fabric.engine.compiling import inlined
 from wse.fabric.engine.state import Setting, State
 from wse.fabric.engine.tasks import set_flag
 from wse.fabric.engine.vector import number
-from wse.fabric.tables import (
-    Arithmetic,
-    Comparison,
-    InstructionColumn,
-    Opcode,
-)
+from wse.fabric.tables import Arithmetic, Comparison, InstructionColumn, Opcode
 
 
 @inlined

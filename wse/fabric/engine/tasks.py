@@ -14,10 +14,7 @@ from wse.fabric.engine.queues import (
 )
 from wse.fabric.engine.state import NEVER, Setting, State, Total
 from wse.fabric.engine.vector import take
-from wse.fabric.tables import (
-    TaskColumn,
-    TaskKind,
-)
+from wse.fabric.tables import TaskColumn, TaskKind
 
 
 @inlined

@@ -11,7 +11,8 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from wse.fabric.tables import Assembled, InstructionColumn, Opcode, VectorColumn
+from wse.fabric.assembled import Assembled
+from wse.fabric.tables import InstructionColumn, Opcode, VectorColumn
 from wse.trace import Bar, chrome_trace
 
 SECONDS_A_CYCLE = 1e-6

@@ -7,6 +7,7 @@ and change at once; wavelets leave and enter its queues only with
 
 from __future__ import annotations
 
+from wse.fabric.assembled import Assembled, CodeTable
 from wse.fabric.errors import MemoryRangeError
 from wse.fabric.machine import Machine
 from wse.fabric.reference.elements import Element, from_wire, to_cell, wrapped
@@ -16,8 +17,6 @@ from wse.fabric.reference.queues import Wavelet
 from wse.fabric.reference.vector_unit import VectorUnit
 from wse.fabric.tables import (
     Arithmetic,
-    Assembled,
-    CodeTable,
     Comparison,
     InstructionColumn,
     Int32Table,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wse.fabric.assembled import Assembled
 from wse.fabric.errors import (
     CollisionError,
     CycleLimitError,
@@ -26,7 +27,7 @@ from wse.fabric.reference.operations import Storage
 from wse.fabric.reference.pe import ProcessingElement, place_of
 from wse.fabric.reference.queues import Queue
 from wse.fabric.reference.router import MESH_PORTS, Decision, Route, Router, links_rest
-from wse.fabric.tables import PORTS, STEP, Assembled
+from wse.fabric.tables import PORTS, STEP
 
 
 @dataclass(frozen=True)
