@@ -81,6 +81,7 @@ class Launcher:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         self._folder, self._count = folder, 0
+        self._last: Training | None = None
         counts = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.pipeline.streaming.launcher"],
@@ -94,6 +95,7 @@ class Launcher:
 
     def start(self, *arguments: str, kill_at: int | None = None, count: bool = False) -> Training:
         """Start ``python -m pipeline.train`` with arguments; see :class:`Request`."""
+        self._end_last()
         self._count += 1
         name = str(self._folder / f"{self._count:04d}")
         changes = f"{name}.changes" if count else None
@@ -103,7 +105,8 @@ class Launcher:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(request)) + "\n")
         self._process.stdin.flush()
-        return Training(self, self.answer()["process"], request)
+        self._last = Training(self, self.answer()["process"], request)
+        return self._last
 
     def finish(self, *arguments: str) -> Training:
         """Run a training to its end, which must be a good one."""
@@ -125,7 +128,14 @@ class Launcher:
         assert line, "the launcher has ended"
         return json.loads(line)
 
+    def _end_last(self) -> None:
+        """A failed test may leave its training at work, which no other would wait for."""
+        if self._last is not None and self._last.exit_code is None:
+            self._last.send(signal.SIGKILL)
+            self._last.wait()
+
     def close(self) -> None:
-        """End the launcher."""
+        """End the launcher, and what it started."""
+        self._end_last()
         self._process.terminate()
         self._process.communicate()
